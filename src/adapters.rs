@@ -1,0 +1,175 @@
+//! The outside world: registries, layouts, disks, programs. The only rooms with effects.
+//!
+//! Nothing here judges. An adapter brings bytes that are what their digest says, or an error that says what happened
+//! to what; what the bytes mean is decided elsewhere.
+
+pub mod apt;
+pub mod engine;
+pub mod inputs;
+pub mod layout;
+pub mod process;
+pub mod registry;
+pub mod runtime;
+pub mod signer;
+pub mod state;
+
+use std::io::Write;
+
+use crate::class::{Class, Classified};
+use crate::content::{ContentError, Digest, Document};
+use crate::oci::{Descriptor, ImageManifest, OciError};
+
+/// What a long step tells whoever waits for it.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A step began: one line for a person.
+    Step(&'a str),
+    /// So many bytes of so many have come.
+    Bytes {
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+}
+
+/// Where a long step reports to. The binary draws it on a terminal and drops it elsewhere.
+pub type Progress<'a> = &'a (dyn Fn(Event<'_>) + Sync);
+
+/// A [`Progress`] that nobody watches.
+pub fn unwatched(_: Event<'_>) {}
+
+/// Bytes of a manifest and the media type they came under, where something said one.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// The bytes as they came.
+    pub raw: Vec<u8>,
+    /// Their digest, computed here.
+    pub digest: Digest,
+    /// `Content-Type`, or the media type of the descriptor that pointed here.
+    pub media_type: Option<String>,
+}
+
+/// What is attached to an image.
+#[derive(Debug, Clone, Default)]
+pub struct Referrers {
+    /// Attestation manifests that really name the image as their subject.
+    pub manifests: Vec<Document<ImageManifest>>,
+    /// What was offered and passed over, with the reason.
+    pub ignored: Vec<(Digest, String)>,
+    /// Names of older formats that are there and not read unless a policy names them (`sha256-….sig`, `.att`).
+    pub legacy: Vec<String>,
+}
+
+/// A place that holds images and what is attached to them: a repository on a registry, or a layout on disk.
+pub trait Store {
+    /// The manifest or index with this digest. The bytes are checked against it.
+    fn manifest(&self, digest: &Digest) -> Result<Served, StoreError>;
+
+    /// What is attached to `subject`: bounded, each manifest read and its own `subject` compared.
+    fn referrers(&self, subject: &Digest) -> Result<Referrers, StoreError>;
+
+    /// A small blob, whole. Refused above `limit` bytes before it is read; checked against size and digest.
+    fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError>;
+
+    /// Several small blobs, in parallel where that helps, in the order asked for.
+    fn blobs(&self, descriptors: &[Descriptor], limit: u64) -> Vec<Result<Vec<u8>, StoreError>> {
+        descriptors.iter().map(|descriptor| self.blob(descriptor, limit)).collect()
+    }
+
+    /// A blob of any size, streamed. An error means that what was written so far must not be used.
+    fn copy_blob(&self, descriptor: &Descriptor, to: &mut dyn Write) -> Result<(), StoreError>;
+}
+
+/// Why a store did not answer with what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such thing.
+    #[error("{what} does not exist in {place}")]
+    NotFound {
+        /// The thing.
+        what: String,
+        /// The registry or folder.
+        place: String,
+    },
+    /// Credentials are missing, wrong or not enough.
+    #[error("{place} does not let us read {what}: {reason}")]
+    Auth {
+        /// The thing.
+        what: String,
+        /// The registry.
+        place: String,
+        /// What it said, and what to do.
+        reason: String,
+    },
+    /// It could not be reached, or only in a way that is not allowed.
+    #[error("cannot reach {place} for {what}: {reason}")]
+    Net {
+        /// The thing.
+        what: String,
+        /// The registry.
+        place: String,
+        /// What happened.
+        reason: String,
+    },
+    /// It answered with something that makes no sense.
+    #[error("{place} answered for {what}: {reason}")]
+    Registry {
+        /// The thing.
+        what: String,
+        /// The registry or folder.
+        place: String,
+        /// What it answered.
+        reason: String,
+    },
+    /// More than is read.
+    #[error("{place} offers more than is read of {what}: {reason}")]
+    Limit {
+        /// The thing.
+        what: String,
+        /// The registry or folder.
+        place: String,
+        /// Which bound.
+        reason: String,
+    },
+    /// Bytes that are not what their descriptor says.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// A document that is not acceptable.
+    #[error("{what}: {source}")]
+    Document {
+        /// The thing.
+        what: String,
+        /// What is wrong with it.
+        source: OciError,
+    },
+    /// The disk.
+    #[error(transparent)]
+    State(#[from] state::StateError),
+}
+
+impl Classified for StoreError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NotFound { .. } | Self::Registry { .. } => Class::Registry,
+            Self::Auth { .. } => Class::Auth,
+            Self::Net { .. } => Class::Net,
+            Self::Limit { .. } => Class::Limit,
+            Self::Content(error) => error.class(),
+            Self::Document { source, .. } => source.class(),
+            Self::State(error) => error.class(),
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not-found",
+            Self::Auth { .. } => "access-denied",
+            Self::Net { .. } => "unreachable",
+            Self::Registry { .. } => "bad-answer",
+            Self::Limit { .. } => "too-much",
+            Self::Content(error) => error.code(),
+            Self::Document { source, .. } => source.code(),
+            Self::State(error) => error.code(),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What is kept on disk: files written aside and renamed, locks between processes, content by digest.
+//!
+//! A file is either the old one or the new one, whatever happens: a crash, a full disk, two runs at once.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::class::{Class, Classified};
+use crate::content::{self, ContentError, Digest, Hashing};
+
+/// Why local state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The operating system said no.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `read`, `write`, `create` …
+        action: &'static str,
+        /// What it was done to.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// Bytes that are not what they should be; nothing was kept.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// No folder to keep things in.
+    #[error("there is no home folder to keep {0} in: set HOME or {1}")]
+    NoHome(&'static str, &'static str),
+}
+
+impl StateError {
+    /// An [`StateError::Io`] of this action on this path.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+impl Classified for StateError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Content(error) => error.class(),
+            Self::Io { .. } | Self::NoHome(..) => Class::State,
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Content(error) => error.code(),
+            Self::Io { .. } => "disk",
+            Self::NoHome(..) => "no-home",
+        }
+    }
+}
+
+/// Where things are kept, by the XDG base directory specification.
+#[derive(Debug, Clone)]
+pub struct Dirs {
+    /// `$XDG_CACHE_HOME/bulla`: may be deleted at any time.
+    pub cache: PathBuf,
+    /// `$XDG_CONFIG_HOME/bulla`: what the person configured.
+    pub config: PathBuf,
+}
+
+impl Dirs {
+    /// Reads the folders from environment variables; relative values are ignored, as the specification says.
+    pub fn from_env(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Self, StateError> {
+        let absolute = |name: &str| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let below = |name: &'static str, home_child: &str, what: &'static str| {
+            absolute(name)
+                .or_else(|| absolute("HOME").map(|home| home.join(home_child)))
+                .map(|base| base.join("bulla"))
+                .ok_or(StateError::NoHome(what, name))
+        };
+        Ok(Self {
+            cache: below("XDG_CACHE_HOME", ".cache", "the cache")?,
+            config: below("XDG_CONFIG_HOME", ".config", "the configuration")?,
+        })
+    }
+}
+
+/// Creates a folder and its parents.
+pub fn create_dir(path: &Path) -> Result<(), StateError> {
+    fs::create_dir_all(path).map_err(StateError::io("create", path))
+}
+
+/// Reads a whole file, refusing more than `limit` bytes.
+pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, StateError> {
+    let file = File::open(path).map_err(StateError::io("read", path))?;
+    Ok(content::read_bounded(file, limit, &path.display().to_string())?)
+}
+
+/// Writes a file as a whole: aside, flushed to disk, renamed over what was there, the folder flushed.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    write_file_with(path, |file| file.write_all(bytes))
+}
+
+/// Like [`write_file`], for what is produced piece by piece.
+pub fn write_file_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StateError> {
+    let mut aside = aside(path)?;
+    let failed = |source| StateError::Io { action: "write", path: path.to_owned(), source };
+    write(aside.as_file_mut()).map_err(failed)?;
+    keep(aside, path)
+}
+
+/// A temporary file beside `path`, readable as any new file would be.
+fn aside(path: &Path) -> Result<NamedTempFile, StateError> {
+    let folder = parent(path);
+    create_dir(folder)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".bulla-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666)); // the umask takes its part
+    }
+    builder.tempfile_in(folder).map_err(StateError::io("write in", folder))
+}
+
+fn keep(aside: NamedTempFile, path: &Path) -> Result<(), StateError> {
+    aside.as_file().sync_all().map_err(StateError::io("write", path))?;
+    aside.persist(path).map_err(|error| StateError::Io {
+        action: "write",
+        path: path.to_owned(),
+        source: error.error,
+    })?;
+    sync_dir(parent(path))
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Flushes a folder's entries to disk.
+pub fn sync_dir(path: &Path) -> Result<(), StateError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(StateError::io("write", path))
+}
+
+/// An exclusive lock between processes, held until dropped. Waits for whoever holds it.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held for its effect: closing the file releases the lock")] File);
+
+impl Lock {
+    /// Takes the lock named by this file, which is created and stays.
+    pub fn take(path: &Path) -> Result<Self, StateError> {
+        create_dir(parent(path))?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(StateError::io("lock", path))?;
+        file.lock().map_err(StateError::io("lock", path))?;
+        Ok(Self(file))
+    }
+}
+
+/// Content by digest, below one folder: `sha256/<hex>`. Nothing is visible before it was checked, and everything is
+/// checked again when it is read.
+#[derive(Debug, Clone)]
+pub struct ContentStore {
+    root: PathBuf,
+}
+
+impl ContentStore {
+    /// The store below this folder, which need not exist yet.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Where content with this digest is, or would be.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("sha256").join(digest.hex())
+    }
+
+    /// Small content, whole, if it is here and still is what its name says; corrupt content counts as absent.
+    pub fn get(&self, digest: &Digest, limit: u64) -> Option<Vec<u8>> {
+        let bytes = read_file(&self.path(digest), limit).ok()?;
+        (Digest::of(&bytes) == *digest).then_some(bytes)
+    }
+
+    /// The file with this content, re-hashed now; corrupt content is removed and counts as absent.
+    pub fn find(&self, digest: &Digest, size: u64) -> Option<PathBuf> {
+        let path = self.path(digest);
+        let file = File::open(&path).ok()?;
+        let mut hashing = Hashing::new(file);
+        let copied = io::copy(&mut hashing, &mut io::sink());
+        let (_, actual, actual_size) = hashing.finish();
+        if copied.is_ok() && actual == *digest && actual_size == size {
+            return Some(path);
+        }
+        let _ = fs::remove_file(&path);
+        None
+    }
+
+    /// Takes content in, or refuses it: never more than `size` bytes are written, and nothing stays on refusal.
+    pub fn insert(&self, mut from: impl Read, digest: &Digest, size: u64, what: &str) -> Result<PathBuf, StateError> {
+        let path = self.path(digest);
+        let mut aside = aside(&path)?;
+        let mut hashing = Hashing::new((&mut from).take(size.saturating_add(1)));
+        io::copy(&mut hashing, aside.as_file_mut()).map_err(StateError::io("write", &path))?;
+        let (_, actual, actual_size) = hashing.finish();
+        if actual_size != size {
+            return Err(ContentError::Size { what: what.to_owned(), expected: size, actual: actual_size }.into());
+        }
+        if actual != *digest {
+            return Err(ContentError::Digest { what: what.to_owned(), expected: *digest, actual }.into());
+        }
+        keep(aside, &path)?;
+        Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_visible_only_when_it_is_what_it_should_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::at(folder.path());
+        let digest = Digest::of(b"abc");
+        for (bytes, size) in [(&b"abd"[..], 3), (b"ab", 3), (b"abcd", 3), (b"abc", 2)] {
+            assert!(store.insert(bytes, &digest, size, "x").is_err());
+            assert!(store.find(&digest, 3).is_none());
+        }
+        let files = fs::read_dir(folder.path().join("sha256")).unwrap().count();
+        assert_eq!(files, 0, "refused content was left behind");
+        store.insert(&b"abc"[..], &digest, 3, "x").unwrap();
+        assert_eq!(store.get(&digest, 10), Some(b"abc".to_vec()));
+    }
+
+    #[test]
+    fn corrupt_content_counts_as_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::at(folder.path());
+        let digest = Digest::of(b"abc");
+        let path = store.insert(&b"abc"[..], &digest, 3, "x").unwrap();
+        fs::write(&path, b"abd").unwrap();
+        assert_eq!(store.get(&digest, 10), None);
+        assert!(store.find(&digest, 3).is_none());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write_file(&path, b"old").unwrap();
+        let failed = write_file_with(&path, |file| {
+            file.write_all(b"ne")?;
+            Err(io::Error::other("disk full"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

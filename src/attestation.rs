@@ -1,0 +1,4 @@
+//! Not written yet.
+
+pub mod bundle;
+pub mod provenance;
