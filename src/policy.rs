@@ -9,12 +9,15 @@ mod predicate;
 pub mod signer;
 pub mod verdict;
 
+pub use document::{Load, requirements};
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::attestation::bundle::Bundle;
-use crate::attestation::{Family, Statement};
+use crate::attestation::{Statement, predicate_types};
 use crate::class::{Class, Classified};
 use crate::content::Digest;
+use crate::home;
 use crate::policy::pattern::Pattern;
 use crate::policy::predicate::{ProvenanceRule, SbomRule};
 use crate::policy::signer::TrustedSigner;
@@ -59,7 +62,7 @@ impl Classified for PolicyError {
 }
 
 /// A policy, ready to judge.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Policy {
     origin: String,
     sha256: Digest,
@@ -68,7 +71,7 @@ pub struct Policy {
 }
 
 /// What holds for the images that one of the patterns names.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Rule {
     /// Which images.
     pub images: Vec<Pattern>,
@@ -137,15 +140,15 @@ impl Requirement {
     /// Whether a statement of this predicate type is what is asked for.
     pub fn asks_for(&self, predicate_type: &str) -> bool {
         match self {
-            Self::Signature => Family::of(predicate_type) == Some(Family::Signature),
-            Self::Provenance => Family::of(predicate_type) == Some(Family::Provenance),
-            Self::Sbom => Family::of(predicate_type) == Some(Family::Sbom),
+            Self::Signature => predicate_type == predicate_types::SIGNATURE,
+            Self::Provenance => matches!(predicate_type, predicate_types::SLSA_V1 | predicate_types::SLSA_V02),
+            Self::Sbom => predicate_types::is_sbom(predicate_type),
             Self::Predicate(uri) => uri == predicate_type,
         }
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Withdrawn {
     digest: Digest,
     reason: String,
@@ -163,6 +166,16 @@ pub enum Origin {
     },
 }
 
+/// A bundle and the predicate type that it claims to hold. The claim only sorts; what counts is read again from the
+/// bytes that were verified.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The bundle.
+    pub bundle: Bundle,
+    /// What its statement says it is.
+    pub predicate_type: String,
+}
+
 /// What was found about an image: all that a verdict rests on.
 #[derive(Debug)]
 pub struct Evidence {
@@ -170,8 +183,8 @@ pub struct Evidence {
     pub subject: Subject,
     /// Where it came from.
     pub origin: Origin,
-    /// Well-formed bundles that are attached to it, not yet believed.
-    pub bundles: Vec<Bundle>,
+    /// Well-formed attestations that are attached to it, not yet believed.
+    pub candidates: Vec<Candidate>,
     /// What is attached and is no well-formed bundle.
     pub rejected: Vec<Rejected>,
     /// Predicate types that are attached and that no requirement asks for; not read, not believed.
@@ -182,8 +195,17 @@ pub struct Evidence {
 
 impl Policy {
     /// Reads a policy. `origin` names it in messages; `load` brings the files that it names (keys, trust roots).
-    pub fn parse(text: &str, origin: &str, load: document::Load<'_>) -> Result<Self, PolicyError> {
+    pub fn parse(text: &str, origin: &str, load: Load<'_>) -> Result<Self, PolicyError> {
         document::read(text, origin, load)
+    }
+
+    /// The policy inside bulla: the project's own templates, and nothing else.
+    pub fn default_policy() -> Result<Self, PolicyError> {
+        let text = include_str!("../policies/default.toml")
+            .replace("@images@", home::IMAGES)
+            .replace("@repository@", home::slug())
+            .replace("@workflow@", home::RELEASE_WORKFLOW);
+        Self::parse(&text, "the policy inside bulla", &|name| Err(format!("{name} is not inside bulla")))
     }
 
     /// A policy of one rule that applies to every image: what `--key` or `--identity` on the command line mean.
@@ -289,8 +311,8 @@ impl Rule {
         for requirement in &self.require {
             let mut best: Option<(Reason, Digest)> = None;
             let mut passed = None;
-            let candidates = evidence.bundles.iter().filter(|bundle| requirement.asks_for(bundle.predicate_type()));
-            for bundle in candidates {
+            let candidates = evidence.candidates.iter();
+            for Candidate { bundle, .. } in candidates.filter(|one| requirement.asks_for(&one.predicate_type)) {
                 match self.satisfy(requirement, bundle, &evidence.subject, now) {
                     Ok(attestation) => {
                         passed = Some(attested(&attestation, requirement));
@@ -332,7 +354,7 @@ impl Rule {
     ) -> Result<VerifiedAttestation, Reason> {
         let mut best: Option<Reason> = None;
         for signer in &self.signers {
-            let judged = sigstore::verify_bundle(bundle, &subject.digest, &signer.trust(), &self.formats, now)
+            let judged = sigstore::verify_bundle(bundle, &subject.digest, &signer.trust(), self.formats, now)
                 .map_err(|rejection| Reason {
                     class: rejection.class(),
                     code: rejection.code(),
@@ -381,6 +403,10 @@ impl Rule {
         subject: &Subject,
     ) -> Result<(), Reason> {
         let statement: &Statement = attestation.statement();
+        if !requirement.asks_for(&statement.predicate_type) {
+            let message = format!("the statement is of type {:?}", statement.predicate_type);
+            return Err(Reason { class: Class::Predicate, code: "predicate-type", message });
+        }
         match requirement {
             Requirement::Provenance => self.provenance.check(statement, attestation.signer()),
             Requirement::Sbom => self.sbom.check(statement, subject),
@@ -419,7 +445,7 @@ impl Rule {
     }
 
     fn nothing_attached(&self, requirement: &Requirement, evidence: &Evidence) -> Reason {
-        let mut seen: Vec<&str> = evidence.bundles.iter().map(Bundle::predicate_type).collect();
+        let mut seen: Vec<&str> = evidence.candidates.iter().map(|one| one.predicate_type.as_str()).collect();
         seen.extend(evidence.passed_over.iter().map(String::as_str));
         seen.sort_unstable();
         seen.dedup();
@@ -440,7 +466,7 @@ impl Rule {
 fn attested(attestation: &VerifiedAttestation, requirement: &Requirement) -> Attested {
     Attested {
         digest: *attestation.bundle_digest(),
-        predicate_type: attestation.statement().predicate_type().to_owned(),
+        predicate_type: attestation.statement().predicate_type.clone(),
         signer: attestation.signer().clone(),
         time: attestation.times().iter().max().copied(),
         log_index: attestation.log_index(),

@@ -103,6 +103,15 @@ pub enum Signer {
     Certificate(Box<Identity>),
 }
 
+impl std::fmt::Display for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key { fingerprint } => write!(f, "the key {fingerprint}"),
+            Self::Certificate(identity) => write!(f, "{} (by {})", identity.san.as_str(), identity.issuer),
+        }
+    }
+}
+
 /// A statement about an image whose signature, signer, log and time were verified. There is no other way to have one.
 #[derive(Debug, Clone)]
 pub struct VerifiedAttestation {

@@ -6,12 +6,12 @@
 use jiff::Timestamp;
 
 use crate::adapters::{Served, Store, StoreError};
-use crate::attestation::bundle::{self, Bundle};
+use crate::attestation::bundle::Bundle;
 use crate::class::{Class, Classified};
 use crate::content::{Digest, Document, limits};
-use crate::oci::{Descriptor, ImageConfig, ImageManifest, Manifest, OciError, Platform};
+use crate::oci::{Descriptor, ImageConfig, ImageManifest, Manifest, OciError, Platform, names};
 use crate::policy::verdict::{Reason, Rejected, Subject, Verdict};
-use crate::policy::{Evidence, Origin, Policy, PolicyError, Requirement};
+use crate::policy::{Candidate, Evidence, Origin, Policy, PolicyError, Requirement};
 use crate::reference::PinnedReference;
 
 /// Why no verdict could be reached.
@@ -137,7 +137,7 @@ fn gather(
     let mut evidence = Evidence {
         subject,
         origin: Origin::Published,
-        bundles: Vec::new(),
+        candidates: Vec::new(),
         rejected: Vec::new(),
         passed_over: Vec::new(),
         legacy: Vec::new(),
@@ -188,8 +188,8 @@ fn is_the_blobs_fault(error: &StoreError) -> bool {
 fn bundle_layer(manifest: &Document<ImageManifest>) -> Result<(&Descriptor, Option<String>), String> {
     let ImageManifest { layers, annotations, .. } = &manifest.parsed;
     match layers.as_slice() {
-        [layer] if layer.media_type.starts_with(bundle::MEDIA_TYPE_PREFIX) => {
-            Ok((layer, annotations.get(bundle::PREDICATE_ANNOTATION).cloned()))
+        [layer] if layer.media_type.starts_with(names::BUNDLE_PREFIX) => {
+            Ok((layer, annotations.get(names::PREDICATE_TYPE).cloned()))
         }
         [layer] => Err(format!("it holds {}, not a Sigstore bundle", layer.media_type)),
         layers => Err(format!("it has {} layers, and a Sigstore bundle stands alone", layers.len())),
@@ -198,14 +198,18 @@ fn bundle_layer(manifest: &Document<ImageManifest>) -> Result<(&Descriptor, Opti
 
 impl Evidence {
     fn add(&mut self, digest: Digest, bytes: &[u8], hint: Option<&str>) {
-        match Bundle::parse(bytes) {
-            Ok(bundle) => match hint {
-                Some(hint) if hint != bundle.predicate_type() => {
-                    let said = bundle.predicate_type().to_owned();
-                    let message = format!("its annotation promises {hint}, and what was signed is {said}");
+        let read = Bundle::parse(bytes).and_then(|bundle| {
+            let predicate_type = bundle.unverified_statement()?.predicate_type;
+            Ok(Candidate { bundle, predicate_type })
+        });
+        match read {
+            Ok(candidate) => match hint {
+                Some(hint) if hint != candidate.predicate_type => {
+                    let message =
+                        format!("its annotation promises {hint}, and its statement is {}", candidate.predicate_type);
                     self.reject(digest, Class::Predicate, "annotation-disagrees", message);
                 }
-                _ => self.bundles.push(bundle),
+                _ => self.candidates.push(candidate),
             },
             Err(error) => self.reject(digest, error.class(), error.code(), error.to_string()),
         }

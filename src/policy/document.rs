@@ -2,11 +2,11 @@
 //! empty list is an error, and so is whatever could be read in two ways.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use serde::Deserialize;
 
-use crate::attestation::Family;
 use crate::content::Digest;
 use crate::policy::pattern::Pattern;
 use crate::policy::predicate::{ProvenanceRule, SbomRule};
@@ -208,11 +208,14 @@ fn requirement(name: &str) -> Result<Requirement, String> {
         "signature" => Ok(Requirement::Signature),
         "provenance" => Ok(Requirement::Provenance),
         "sbom" => Ok(Requirement::Sbom),
-        uri if uri.contains(':') && uri.bytes().all(|byte| byte.is_ascii_graphic()) => match Family::of(uri) {
+        uri if uri.contains(':') && uri.bytes().all(|byte| byte.is_ascii_graphic()) => {
             // One attestation satisfies one requirement, so a type has one name here.
-            Some(family) => Err(format!("require: write {:?} in place of {uri}", family.as_str())),
-            None => Ok(Requirement::Predicate(uri.to_owned())),
-        },
+            let named = [Requirement::Signature, Requirement::Provenance, Requirement::Sbom];
+            match named.iter().find(|requirement| requirement.asks_for(uri)) {
+                Some(requirement) => Err(format!("require: write {:?} in place of {uri}", requirement.as_str())),
+                None => Ok(Requirement::Predicate(uri.to_owned())),
+            }
+        }
         other => Err(unknown("require", other, "signature, provenance, sbom or a predicate type's URI")),
     }
 }
@@ -340,8 +343,8 @@ fn read_signer_workflow(written: String) -> Result<(String, Option<Pattern>), St
     Ok((path.to_owned(), pattern))
 }
 
-fn read_root(name: Option<String>, load: Load<'_>) -> Result<TrustRoot, String> {
-    match name.as_deref() {
+fn read_root(name: Option<String>, load: Load<'_>) -> Result<Arc<TrustRoot>, String> {
+    let root = match name.as_deref() {
         None | Some("public-good") => TrustRoot::public_good().map_err(|error| format!("root: {error}")),
         Some("github") => TrustRoot::github().map_err(|error| format!("root: {error}")),
         Some("") => Err("root: it is empty".to_owned()),
@@ -349,12 +352,13 @@ fn read_root(name: Option<String>, load: Load<'_>) -> Result<TrustRoot, String> 
             let json = load(file).map_err(|reason| format!("root: {reason}"))?;
             TrustRoot::parse(&json, file).map_err(|error| format!("root: {error}"))
         }
-    }
+    };
+    root.map(Arc::new)
 }
 
 fn read_bundle_formats(names: Option<Vec<String>>) -> Result<Formats, String> {
     let Some(names) = names else { return Ok(Formats::default()) };
-    let mut formats = Formats::none();
+    let mut formats = Formats { v01: false, v02: false, v03: false };
     for name in nonempty("formats.bundle", names)? {
         match name.as_str() {
             "v0.1" => formats.v01 = true,
@@ -379,10 +383,10 @@ fn read_provenance_formats(names: Vec<String>) -> Result<(bool, bool), String> {
     Ok((v1, v02))
 }
 
-fn sbom_format(name: &str) -> Result<sbom::Format, String> {
+fn sbom_format(name: &str) -> Result<sbom::read::Format, String> {
     match name {
-        "spdx" => Ok(sbom::Format::Spdx),
-        "cyclonedx" => Ok(sbom::Format::CycloneDx),
+        "spdx" => Ok(sbom::read::Format::Spdx),
+        "cyclonedx" => Ok(sbom::read::Format::CycloneDx),
         other => Err(unknown("sbom.formats", other, "spdx, cyclonedx")),
     }
 }

@@ -36,7 +36,7 @@ impl Default for ProvenanceRule {
 #[derive(Debug, Clone)]
 pub(super) struct SbomRule {
     /// Forms that count.
-    pub(super) formats: Vec<sbom::Format>,
+    pub(super) formats: Vec<sbom::read::Format>,
     /// Packages that must not be in it, as purls without qualifiers.
     pub(super) deny: Vec<String>,
     /// Fewest packages, the root component not counted.
@@ -45,13 +45,13 @@ pub(super) struct SbomRule {
 
 impl Default for SbomRule {
     fn default() -> Self {
-        Self { formats: vec![sbom::Format::Spdx, sbom::Format::CycloneDx], deny: Vec::new(), min_packages: 1 }
+        Self { formats: vec![sbom::read::Format::Spdx, sbom::read::Format::CycloneDx], deny: Vec::new(), min_packages: 1 }
     }
 }
 
 impl ProvenanceRule {
     pub(super) fn check(&self, statement: &Statement, signer: &Signer) -> Result<(), Reason> {
-        let parsed = Provenance::parse(statement.predicate_type(), statement.predicate().as_bytes())
+        let parsed = Provenance::parse(&statement.predicate_type, statement.predicate_text().as_bytes())
             .map_err(|error| Reason { class: error.class(), code: error.code(), message: error.to_string() })?;
         let (counts, form) = match parsed.version {
             provenance::Version::V1 => (self.slsa_v1, "slsa-v1"),
@@ -115,7 +115,7 @@ fn agrees_with_certificate(provenance: &Provenance, certificate: &Identity) -> R
 impl SbomRule {
     pub(super) fn check(&self, statement: &Statement, subject: &Subject) -> Result<(), Reason> {
         let refused = |code, message| Err(Reason { class: Class::Sbom, code, message });
-        let summary = sbom::read(statement.predicate_type(), statement.predicate().as_bytes())
+        let summary = sbom::read::read(&statement.predicate_type, statement.predicate_text().as_bytes())
             .map_err(|error| Reason { class: error.class(), code: error.code(), message: error.to_string() })?;
         if !self.formats.contains(&summary.format) {
             let names: Vec<&str> = self.formats.iter().map(|format| format.as_str()).collect();

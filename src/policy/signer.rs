@@ -1,12 +1,14 @@
 //! Who may have signed: a key, an exact identity, or a GitHub Actions workflow given field by field.
 
+use std::sync::Arc;
+
 use crate::class::Class;
 use crate::policy::pattern::Pattern;
 use crate::policy::verdict::Reason;
 use crate::sigstore::{Identity, KeyLog, PublicKey, San, Signer, Trust, TrustRoot};
 
 /// One `[[rule.signer]]`: whom a signature must come from, and what vouches for that.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum TrustedSigner {
     /// The holder of this key.
     Key {
@@ -15,12 +17,12 @@ pub enum TrustedSigner {
         /// As the policy names it, for messages.
         name: String,
         /// The root whose transparency log must hold the signature; absent: no log is asked for.
-        log: Option<TrustRoot>,
+        log: Option<Arc<TrustRoot>>,
     },
     /// Whoever the certificate authority gave exactly this identity, on the word of exactly this issuer.
     Exact {
         /// The root that the certificate must lead to.
-        root: TrustRoot,
+        root: Arc<TrustRoot>,
         /// The OIDC issuer.
         issuer: String,
         /// The subject alternative name, whatever its type.
@@ -29,7 +31,7 @@ pub enum TrustedSigner {
     /// A GitHub Actions workflow.
     Workflow {
         /// The root that the certificate must lead to.
-        root: TrustRoot,
+        root: Arc<TrustRoot>,
         /// Which workflow.
         workflow: Box<Workflow>,
     },
@@ -72,7 +74,7 @@ impl TrustedSigner {
     /// The trust root that this signer is judged under, if any.
     pub fn root(&self) -> Option<&TrustRoot> {
         match self {
-            Self::Key { log, .. } => log.as_ref(),
+            Self::Key { log, .. } => log.as_deref(),
             Self::Exact { root, .. } | Self::Workflow { root, .. } => Some(root),
         }
     }
@@ -83,7 +85,7 @@ impl TrustedSigner {
             (Self::Key { key, .. }, Signer::Key { fingerprint }) if key.fingerprint() == *fingerprint => Ok(()),
             (Self::Exact { issuer, identity, .. }, Signer::Certificate(certificate)) => {
                 same("issuer", &certificate.issuer, issuer)?;
-                same("identity", certificate.san.value(), identity)
+                same("identity", certificate.san.as_str(), identity)
             }
             (Self::Workflow { workflow, .. }, Signer::Certificate(certificate)) => workflow.check(certificate),
             _ => Err(identity("signer-kind", format!("it was signed by {signer}, not by {self}"))),
@@ -109,7 +111,7 @@ impl Workflow {
     fn check(&self, certificate: &Identity) -> Result<(), Reason> {
         same("issuer", &certificate.issuer, &self.issuer)?;
         let San::Uri(san) = &certificate.san else {
-            return Err(identity("identity", format!("the certificate names {}, which is no workflow", certificate.san)));
+            return Err(identity("identity", format!("the certificate names {}, which is no workflow", certificate.san.as_str())));
         };
         let claims = &certificate.claims;
 
