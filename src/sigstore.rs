@@ -8,16 +8,18 @@
 //! every verified time; the subject is bound here, to the very payload bytes whose signature was verified. One
 //! verified time suffices, so one authority cannot fill a threshold twice: there is none.
 
+mod dsse_entry;
 mod identity;
+mod judge;
 mod key;
 mod log;
 mod rejection;
 mod root;
 
 use jiff::Timestamp;
-use sigstore_types::bundle::TransparencyLogEntry;
-use sigstore_types::{Artifact, KindVersion, Sha256Hash, SignatureContent};
-use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult};
+use sigstore_types::{Artifact, Sha256Hash};
+
+use judge::{Evidence, judge};
 
 pub use identity::{Claims, Identity, San};
 pub use key::{KeyError, PublicKey};
@@ -25,13 +27,9 @@ pub use rejection::Rejection;
 pub use root::{Instance, TrustRoot, TrustRootError};
 
 use crate::attestation::Statement;
-use crate::attestation::bundle::{Bundle, BundleVersion, Material};
+use crate::attestation::bundle::{Bundle, BundleVersion};
 use crate::class::Class;
 use crate::content::Digest;
-
-/// How far a signed time may lie ahead of the local clock, in seconds. Two machines rarely agree to the second; a
-/// log's own time is held to the clock exactly, by the library.
-const CLOCK_SKEW: i64 = 300;
 
 /// What a signature is believed on the word of. A policy says so; a bundle never does.
 #[derive(Debug, Clone, Copy)]
@@ -119,15 +117,6 @@ pub struct VerifiedAttestation {
     subject: Digest,
     statement: Statement,
     evidence: Evidence,
-}
-
-/// What was verified about a signature.
-#[derive(Debug, Clone)]
-struct Evidence {
-    signer: Signer,
-    times: Vec<Timestamp>,
-    log_index: Option<u64>,
-    logged: bool,
 }
 
 impl VerifiedAttestation {
@@ -266,186 +255,4 @@ fn check_format(bundle: &Bundle, formats: Formats) -> Result<(), Rejection> {
     }
     let message = format!("the bundle is {}, which the policy does not take", version.as_str());
     Err(Rejection::new(Class::Format, "format-not-allowed", message))
-}
-
-/// The one judge of signatures. `bound` says that an artifact which does not match can only be the log's.
-fn judge(
-    bundle: &Bundle,
-    blob: Blob<'_>,
-    bound: bool,
-    trust: &Trust<'_>,
-    now: Timestamp,
-) -> Result<Evidence, Rejection> {
-    let evidence = match *trust {
-        Trust::Key { key, log: KeyLog::None } => judge_key_alone(bundle, blob, key)?,
-        Trust::Key { key, log: KeyLog::Required(root) } => judge_key_in_log(bundle, blob, bound, key, root)?,
-        Trust::Keyless { root } => judge_certificate(bundle, blob, bound, root)?,
-    };
-    check_clock(&evidence.times, now)?;
-    Ok(evidence)
-}
-
-/// A key and nothing else: the signature over the envelope's PAE (DSSE, protocol.md), or over the blob.
-fn judge_key_alone(bundle: &Bundle, blob: Blob<'_>, key: &PublicKey) -> Result<Evidence, Rejection> {
-    expect_key(bundle)?;
-    match &bundle.sigstore().content {
-        SignatureContent::DsseEnvelope(envelope) => {
-            if !key.verifies(&envelope.pae(), &envelope.signature.sig) {
-                return Err(invalid_signature());
-            }
-            check_blob_is_subject(bundle, blob)?;
-        }
-        SignatureContent::MessageSignature(signature) => {
-            let Blob::Bytes(bytes) = blob else {
-                return Err(Rejection::new(
-                    Class::Format,
-                    "unsupported-artifact",
-                    "a signature over a blob, with a key and without a log, needs the blob itself",
-                ));
-            };
-            if !key.verifies(bytes, &signature.signature) {
-                return Err(invalid_signature());
-            }
-        }
-        _ => return Err(Rejection::new(Class::Format, "unsupported-bundle", "the bundle's content is not known")),
-    }
-    Ok(Evidence { signer: key_signer(key), times: Vec::new(), log_index: None, logged: false })
-}
-
-fn check_blob_is_subject(bundle: &Bundle, blob: Blob<'_>) -> Result<(), Rejection> {
-    let digest = match blob {
-        Blob::Bytes(bytes) => Digest::of(bytes),
-        Blob::Digest(digest) => *digest,
-    };
-    if bundle.unverified_statement()?.names(&digest) {
-        return Ok(());
-    }
-    Err(Rejection::new(Class::Subject, "other-subject", format!("the statement is about something else than {digest}")))
-}
-
-fn invalid_signature() -> Rejection {
-    Rejection::new(Class::Signature, "invalid-signature", "the signature was not made with this key over this content")
-}
-
-/// A key, and an entry in a log: proof that the signature was published.
-fn judge_key_in_log(
-    bundle: &Bundle,
-    blob: Blob<'_>,
-    bound: bool,
-    key: &PublicKey,
-    root: &TrustRoot,
-) -> Result<Evidence, Rejection> {
-    expect_key(bundle)?;
-    log::check_entries(bundle.sigstore(), root, promise_suffices(bundle))?;
-    let policy = PublicKeyVerificationPolicy::new(key.der().clone());
-    let result =
-        root.verifier().verify(blob, bundle.sigstore(), &policy).map_err(|error| reject_verification(error, bound))?;
-    expect_evidence(result.tlog_verified(), "an entry in a log")?;
-    let times = sorted_times(&result);
-    log::check_retirement(bundle.sigstore(), root, &times)?;
-    Ok(Evidence { signer: key_signer(key), times, log_index: log_index(bundle), logged: true })
-}
-
-/// A certificate (Sigstore client specification, "Verification"): the library establishes the times, then checks at
-/// each of them the path to an authority, the SCT, the log, the signature, and the log entry's agreement with it.
-fn judge_certificate(bundle: &Bundle, blob: Blob<'_>, bound: bool, root: &TrustRoot) -> Result<Evidence, Rejection> {
-    if !matches!(bundle.material(), Material::Certificate) {
-        return Err(Rejection::new(
-            Class::Trust,
-            "no-certificate",
-            "the bundle is signed with a key, and the policy asks for a certificate",
-        ));
-    }
-    let inner = bundle.sigstore();
-    // Whoever is named by the certificate is named by the policy, after this: nothing here depends on it.
-    let policy = VerificationPolicy::any_identity();
-    let logged = root.instance() != Instance::GitHub;
-    let policy = if logged {
-        log::check_entries(inner, root, promise_suffices(bundle))?;
-        policy
-    } else {
-        if !inner.verification_material.tlog_entries.is_empty() {
-            let message = "the bundle has a log entry, and GitHub's instance has no log";
-            return Err(Rejection::new(Class::Tlog, "unknown-log", message));
-        }
-        policy.skip_tlog_unsafe().skip_sct()
-    };
-    let result = root.verifier().verify(blob, inner, &policy).map_err(|error| reject_verification(error, bound))?;
-    expect_evidence(result.certificate_verified(), "a certificate")?;
-    expect_evidence(!logged || result.sct_verified(), "a certificate in a CT log")?;
-    expect_evidence(!logged || result.tlog_verified(), "an entry in a log")?;
-    expect_evidence(!result.verified_timestamps().is_empty(), "a time")?;
-    let times = sorted_times(&result);
-    log::check_retirement(inner, root, &times)?;
-    let Some(certificate) = inner.signing_certificate() else {
-        return Err(Rejection::new(Class::Trust, "no-certificate", "the bundle has no certificate"));
-    };
-    let identity = Identity::from_certificate(certificate.as_bytes())?;
-    let log_index = if logged { log_index(bundle) } else { None };
-    Ok(Evidence { signer: Signer::Certificate(Box::new(identity)), times, log_index, logged })
-}
-
-fn expect_key(bundle: &Bundle) -> Result<(), Rejection> {
-    match bundle.material() {
-        Material::PublicKey { .. } => Ok(()),
-        Material::Certificate => Err(Rejection::new(
-            Class::Trust,
-            "not-signed-with-a-key",
-            "the bundle is signed with a certificate, and the policy asks for a key",
-        )),
-    }
-}
-
-/// Closed by default: what the library says it did is asked for, not assumed.
-fn expect_evidence(present: bool, what: &str) -> Result<(), Rejection> {
-    if present {
-        return Ok(());
-    }
-    Err(Rejection::new(Class::Trust, "evidence-missing", format!("the verification did not establish {what}")))
-}
-
-fn reject_verification(error: sigstore_verify::Error, bound: bool) -> Rejection {
-    match error {
-        // The blob was taken from the statement itself: what does not match it is the log entry.
-        sigstore_verify::Error::ArtifactMismatch(message) if bound => {
-            Rejection::new(Class::Tlog, "log-entry-mismatch", message)
-        }
-        error => error.into(),
-    }
-}
-
-/// A bundle v0.1 is taken only where a policy names it, and then the log's promise is what it has.
-fn promise_suffices(bundle: &Bundle) -> bool {
-    bundle.version() == BundleVersion::V01
-}
-
-fn key_signer(key: &PublicKey) -> Signer {
-    Signer::Key { fingerprint: key.fingerprint() }
-}
-
-fn sorted_times(result: &VerificationResult) -> Vec<Timestamp> {
-    let mut times = result.verified_timestamps().to_vec();
-    times.sort_unstable();
-    times
-}
-
-/// The entry's index where something signed says it: the promise (Rekor v1) or the tree itself.
-fn log_index(bundle: &Bundle) -> Option<u64> {
-    let entry: &TransparencyLogEntry = bundle.sigstore().verification_material.tlog_entries.first()?;
-    if entry.kind_version == KindVersion::HashedRekordV002 || entry.inclusion_promise.is_some() {
-        return Some(entry.log_index.get());
-    }
-    entry.inclusion_proof.as_ref().map(|proof| proof.log_index.get())
-}
-
-fn check_clock(times: &[Timestamp], now: Timestamp) -> Result<(), Rejection> {
-    let ahead = times.iter().find(|time| time.as_second().saturating_sub(now.as_second()) > CLOCK_SKEW);
-    match ahead {
-        None => Ok(()),
-        Some(time) => Err(Rejection::new(
-            Class::Time,
-            "time-in-future",
-            format!("the signature is dated {time}, after the local clock's {now}: check the clock"),
-        )),
-    }
 }

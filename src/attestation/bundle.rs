@@ -83,52 +83,11 @@ pub struct Bundle {
     digest: Digest,
     version: BundleVersion,
     inner: sigstore_types::Bundle,
+    dsse_entries: Vec<TransparencyLogEntry>,
 }
 
-const SHAPE: Shape = Shape {
-    name: "bundle",
-    known: &[
-        "mediaType",
-        "verificationMaterial",
-        "messageSignature",
-        "dsseEnvelope",
-        "publicKey",
-        "hint",
-        "x509CertificateChain",
-        "certificates",
-        "certificate",
-        "rawBytes",
-        "tlogEntries",
-        "timestampVerificationData",
-        "rfc3161Timestamps",
-        "signedTimestamp",
-        "logIndex",
-        "logId",
-        "keyId",
-        "kindVersion",
-        "kind",
-        "version",
-        "integratedTime",
-        "inclusionPromise",
-        "signedEntryTimestamp",
-        "inclusionProof",
-        "rootHash",
-        "treeSize",
-        "hashes",
-        "checkpoint",
-        "envelope",
-        "canonicalizedBody",
-        "messageDigest",
-        "algorithm",
-        "digest",
-        "signature",
-        "payload",
-        "payloadType",
-        "signatures",
-        "sig",
-    ],
-    opaque: &[],
-};
+/// Every member of every message is known to the reader behind the scan, which refuses all others, case variants too.
+const SHAPE: Shape = Shape { name: "bundle", known: &[], opaque: &[] };
 
 impl Bundle {
     /// Reads a bundle: bounded, one spelling of everything, a known version, exactly one signature, and a statement
@@ -149,9 +108,9 @@ impl Bundle {
             (None, Some(Obj(signature))) => SignatureContent::MessageSignature(read_message_signature(signature)?),
             _ => return Err(malformed("it must have either an envelope or a message signature")),
         };
-        let material = read_material(wire.verification_material.0, version)?;
+        let (material, dsse_entries) = read_material(wire.verification_material.0, version)?;
         let inner = sigstore_types::Bundle::new(media_type, material, content);
-        Ok(Self { digest: Digest::of(bytes), version, inner })
+        Ok(Self { digest: Digest::of(bytes), version, inner, dsse_entries })
     }
 
     /// The digest of the bundle's bytes as they came.
@@ -188,14 +147,24 @@ impl Bundle {
 
     /// Whether it has log entries and each of them carries an inclusion proof with a checkpoint.
     pub fn has_inclusion_proof(&self) -> bool {
-        let entries = &self.inner.verification_material.tlog_entries;
         let proven = |entry: &TransparencyLogEntry| {
             entry.inclusion_proof.as_ref().is_some_and(|proof| !proof.checkpoint.is_empty())
         };
-        !entries.is_empty() && entries.iter().all(proven)
+        self.log_entries().next().is_some() && self.log_entries().all(proven)
     }
 
-    /// The bundle in the words of the library that verifies it.
+    /// Every log entry, of whatever kind.
+    pub(crate) fn log_entries(&self) -> impl Iterator<Item = &TransparencyLogEntry> {
+        self.inner.verification_material.tlog_entries.iter().chain(&self.dsse_entries)
+    }
+
+    /// Entries of kind `dsse 0.0.2` (Rekor v2), which the library does not read and `sigstore` verifies itself. They
+    /// say `hashedrekord 0.0.2` of themselves here, the library's word for an entry of Rekor v2; it never sees them.
+    pub(crate) fn dsse_entries(&self) -> &[TransparencyLogEntry] {
+        &self.dsse_entries
+    }
+
+    /// The bundle in the words of the library that verifies it, without [`Self::dsse_entries`].
     pub(crate) fn sigstore(&self) -> &sigstore_types::Bundle {
         &self.inner
     }
@@ -253,7 +222,11 @@ fn read_message_signature(wire: wire::MessageSignature) -> Result<MessageSignatu
     Ok(signature.with_message_digest(MessageDigest::new(algorithm, DigestBytes::new(digest.digest.0))))
 }
 
-fn read_material(wire: wire::Material, version: BundleVersion) -> Result<VerificationMaterial, AttestationError> {
+/// The material, and apart from it the log entries that the library does not read.
+fn read_material(
+    wire: wire::Material,
+    version: BundleVersion,
+) -> Result<(VerificationMaterial, Vec<TransparencyLogEntry>), AttestationError> {
     let content = match (wire.public_key, wire.x509_certificate_chain, wire.certificate) {
         (Some(Obj(key)), None, None) => {
             bounded("bytes in a key hint", key.hint.len(), MATERIAL)?;
@@ -275,10 +248,16 @@ fn read_material(wire: wire::Material, version: BundleVersion) -> Result<Verific
         .map(|Obj(timestamp)| piece("timestamp", timestamp.signed_timestamp, MATERIAL))
         .map(|token| token.map(|token| Rfc3161Timestamp::new(TimestampToken::new(token))))
         .collect::<Result<_, _>>()?;
-    let entries = entries.into_iter().map(|Obj(entry)| read_log_entry(entry)).collect::<Result<_, _>>()?;
-    Ok(VerificationMaterial::new(content)
-        .with_tlog_entries(entries)
-        .with_timestamp_verification_data(TimestampVerificationData::new(timestamps)))
+    let (mut read, mut dsse) = (Vec::new(), Vec::new());
+    for Obj(entry) in entries {
+        let apart = entry.kind_version.0.is("dsse", "0.0.2");
+        let entry = read_log_entry(entry)?;
+        if apart { dsse.push(entry) } else { read.push(entry) }
+    }
+    let material = VerificationMaterial::new(content)
+        .with_tlog_entries(read)
+        .with_timestamp_verification_data(TimestampVerificationData::new(timestamps));
+    Ok((material, dsse))
 }
 
 fn read_chain(chain: wire::Chain, version: BundleVersion) -> Result<VerificationMaterialContent, AttestationError> {
@@ -302,7 +281,7 @@ fn read_log_entry(wire: wire::LogEntry) -> Result<TransparencyLogEntry, Attestat
     let Obj(wire::KindVersion { kind, version }) = wire.kind_version;
     let kind = match (kind.as_str(), version.as_str()) {
         ("hashedrekord", "0.0.1") => KindVersion::HashedRekordV001,
-        ("hashedrekord", "0.0.2") => KindVersion::HashedRekordV002,
+        ("hashedrekord" | "dsse", "0.0.2") => KindVersion::HashedRekordV002,
         ("dsse", "0.0.1") => KindVersion::DsseV001,
         ("intoto", "0.0.2") => KindVersion::IntotoV002,
         _ => return Err(malformed(format!("log entries of kind {kind:?} {version:?} are not understood"))),

@@ -168,6 +168,19 @@ impl Claims {
     }
 }
 
+/// A root in a bundle's chain is one more thing that the bundle cannot vouch for (Sigstore client specification,
+/// "Certificate"): authorities come from the trust root alone.
+pub(super) fn refuse_roots<'a>(chain: impl Iterator<Item = &'a [u8]>) -> Result<(), Rejection> {
+    for der in chain {
+        let certificate = Certificate::from_der(der).map_err(|error| malformed(&error.to_string()))?.tbs_certificate;
+        if certificate.issuer == certificate.subject {
+            let message = "the bundle brings a root certificate along";
+            return Err(Rejection::new(Class::Trust, "root-in-bundle", message));
+        }
+    }
+    Ok(())
+}
+
 fn malformed(reason: &str) -> Rejection {
     Rejection::new(
         Class::Trust,

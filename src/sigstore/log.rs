@@ -6,21 +6,17 @@ use sigstore_types::{KindVersion, SignatureContent};
 
 use super::rejection::Rejection;
 use super::root::{Log, TrustRoot};
+use crate::attestation::bundle::Bundle;
 use crate::class::Class;
 
 /// Checks every entry before any cryptography of the library. There must be one; each must carry an inclusion proof,
 /// unless `promise_suffices` (bundle v0.1, by an explicit policy).
-pub(super) fn check_entries(
-    bundle: &sigstore_types::Bundle,
-    root: &TrustRoot,
-    promise_suffices: bool,
-) -> Result<(), Rejection> {
-    let entries = &bundle.verification_material.tlog_entries;
-    if entries.is_empty() {
+pub(super) fn check_entries(bundle: &Bundle, root: &TrustRoot, promise_suffices: bool) -> Result<(), Rejection> {
+    if bundle.log_entries().next().is_none() {
         return Err(reject("no-log-entry", "the bundle has no transparency-log entry".to_owned()));
     }
-    for entry in entries {
-        if !describes(entry.kind_version, &bundle.content) {
+    for entry in bundle.log_entries() {
+        if !describes(entry.kind_version, &bundle.sigstore().content) {
             let kind = entry.kind_version;
             let message = format!("a log entry of kind {} {} cannot be about this", kind.kind(), kind.version());
             return Err(reject("log-entry-mismatch", message));
@@ -42,12 +38,8 @@ pub(super) fn check_entries(
 
 /// A log key that was retired before the signature was made vouches for nothing. Times that the log itself signed
 /// are held to its window by the library; this is for entries that are dated by a timestamp authority.
-pub(super) fn check_retirement(
-    bundle: &sigstore_types::Bundle,
-    root: &TrustRoot,
-    times: &[jiff::Timestamp],
-) -> Result<(), Rejection> {
-    for entry in &bundle.verification_material.tlog_entries {
+pub(super) fn check_retirement(bundle: &Bundle, root: &TrustRoot, times: &[jiff::Timestamp]) -> Result<(), Rejection> {
+    for entry in bundle.log_entries() {
         let end = root.log(entry.log_id.key_id.as_bytes()).and_then(|log| log.valid_for.end);
         if let Some(end) = end
             && times.iter().any(|time| *time > end)
@@ -59,7 +51,7 @@ pub(super) fn check_retirement(
     Ok(())
 }
 
-fn reject(code: &'static str, message: String) -> Rejection {
+pub(super) fn reject(code: &'static str, message: String) -> Rejection {
     Rejection::new(Class::Tlog, code, message)
 }
 

@@ -5,10 +5,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
 use sigstore_crypto::VerificationKey;
 use sigstore_trust_root::{SIGSTORE_GITHUB_TRUSTED_ROOT, SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
 use sigstore_types::TimeRange;
 use sigstore_verify::Verifier;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+use x509_cert::time::Time;
 
 use crate::class::{Class, Classified};
 use crate::content::{Digest, limits};
@@ -43,7 +47,7 @@ pub struct TrustRoot {
     instance: Instance,
     logs: BTreeMap<Vec<u8>, Log>,
     verifier: Verifier,
-    starts: Option<jiff::Timestamp>,
+    starts: Option<Timestamp>,
 }
 
 /// One transparency log of a root.
@@ -139,7 +143,7 @@ impl TrustRoot {
             return Err(unusable(format!("it is larger than {} bytes", limits::TRUST_ROOT)));
         }
         json::scan(json, &SHAPE)?;
-        let root: TrustedRoot = serde_json::from_slice(json).map_err(|error| unusable(error.to_string()))?;
+        let mut root: TrustedRoot = serde_json::from_slice(json).map_err(|error| unusable(error.to_string()))?;
         if !MEDIA_TYPES.contains(&root.media_type.as_str()) {
             return Err(unusable(format!("its media type {:?} is not that of a trusted root", root.media_type)));
         }
@@ -149,6 +153,7 @@ impl TrustRoot {
         }
         let windows = windows(&root).ok_or_else(|| unusable("something in it has no validFor.start".to_owned()))?;
         let logs = read_logs(&root).map_err(&unusable)?;
+        narrow_windows(&mut root).map_err(&unusable)?;
         let verifier = Verifier::new(&root).map_err(|error| unusable(error.to_string()))?;
         Ok(Self {
             source: source.to_owned(),
@@ -176,7 +181,7 @@ impl TrustRoot {
     }
 
     /// The start of the newest key or authority in it: the root is at least as new as that.
-    pub fn newest_start(&self) -> Option<jiff::Timestamp> {
+    pub fn newest_start(&self) -> Option<Timestamp> {
         self.starts
     }
 
@@ -202,6 +207,52 @@ fn windows(root: &TrustedRoot) -> Option<Vec<TimeRange>> {
     let authorities = root.certificate_authorities.iter().map(|authority| authority.valid_for);
     let timestamps = root.timestamp_authorities.iter().map(|authority| authority.valid_for);
     logs.chain(ct_logs).chain(authorities).chain(timestamps).collect()
+}
+
+/// Narrows each authority's window to the time in which its certificates are valid: the library takes them as anchors,
+/// whose own validity it does not look at. An authority that was never valid is dropped.
+fn narrow_windows(root: &mut TrustedRoot) -> Result<(), String> {
+    let mut authorities = Vec::new();
+    for mut authority in std::mem::take(&mut root.certificate_authorities) {
+        let certificates = authority.cert_chain.certificates.iter();
+        let window = narrow(authority.valid_for, certificates.map(|certificate| certificate.raw_bytes.as_bytes()))?;
+        if window.is_some() {
+            authority.valid_for = window;
+            authorities.push(authority);
+        }
+    }
+    root.certificate_authorities = authorities;
+    let mut authorities = Vec::new();
+    for mut authority in std::mem::take(&mut root.timestamp_authorities) {
+        let certificates = authority.cert_chain.certificates.iter();
+        let window = narrow(authority.valid_for, certificates.map(|certificate| certificate.raw_bytes.as_bytes()))?;
+        if window.is_some() {
+            authority.valid_for = window;
+            authorities.push(authority);
+        }
+    }
+    root.timestamp_authorities = authorities;
+    Ok(())
+}
+
+/// The part of a window in which all these certificates are valid, if there is one.
+fn narrow<'a>(
+    window: Option<TimeRange>,
+    certificates: impl Iterator<Item = &'a [u8]>,
+) -> Result<Option<TimeRange>, String> {
+    let time = |time: Time| -> Result<Timestamp, String> {
+        let seconds = i64::try_from(time.to_unix_duration().as_secs()).map_err(|error| error.to_string())?;
+        Timestamp::from_second(seconds).map_err(|error| error.to_string())
+    };
+    let Some(mut window) = window else { return Ok(None) };
+    for certificate in certificates {
+        let certificate = Certificate::from_der(certificate).map_err(|error| error.to_string())?;
+        let validity = certificate.tbs_certificate.validity;
+        let end = time(validity.not_after)?;
+        window.start = window.start.max(time(validity.not_before)?);
+        window.end = Some(window.end.map_or(end, |old| old.min(end)));
+    }
+    Ok(window.end.is_none_or(|end| window.start <= end).then_some(window))
 }
 
 fn read_logs(root: &TrustedRoot) -> Result<BTreeMap<Vec<u8>, Log>, String> {
@@ -242,6 +293,21 @@ mod tests {
     #[test]
     fn g16_a_root_with_logs_is_not_githubs() {
         assert!(unusable(Instance::GitHub, SIGSTORE_PRODUCTION_TRUSTED_ROOT).contains("no logs"));
+    }
+
+    #[test]
+    fn g11_an_authority_is_believed_no_longer_than_its_certificates() {
+        let root: TrustedRoot = serde_json::from_str(SIGSTORE_PRODUCTION_TRUSTED_ROOT).unwrap();
+        let authority = &root.certificate_authorities[1];
+        let certificates =
+            || authority.cert_chain.certificates.iter().map(|certificate| certificate.raw_bytes.as_bytes());
+        assert_eq!(authority.valid_for.unwrap().end, None);
+        let window = narrow(authority.valid_for, certificates()).unwrap().unwrap();
+        assert_eq!(window.start, authority.valid_for.unwrap().start);
+        // The intermediate's and the root's own end.
+        assert_eq!(window.end, Some("2031-10-05T13:56:58Z".parse().unwrap()));
+        let late = TimeRange::new("2032-01-01T00:00:00Z".parse().unwrap(), None);
+        assert_eq!(narrow(Some(late), certificates()).unwrap(), None);
     }
 
     #[test]

@@ -103,6 +103,12 @@ pub(super) struct KindVersion {
     pub(super) version: String,
 }
 
+impl KindVersion {
+    pub(super) fn is(&self, kind: &str, version: &str) -> bool {
+        self.kind == kind && self.version == version
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Promise {
