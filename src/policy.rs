@@ -280,7 +280,8 @@ impl Policy {
             return Ok(verdict);
         }
         let Some((_, rule)) = found else {
-            let message = format!("no rule of {} names {}, and what no rule names is denied", self.origin, subject.name);
+            let message =
+                format!("no rule of {} names {}, and what no rule names is denied", self.origin, subject.name);
             verdict.checks.push(failed("rule", Reason { class: Class::Identity, code: "no-rule", message }));
             return Ok(verdict);
         };
@@ -431,7 +432,9 @@ impl Rule {
             }
             (Rebuild::Match, Some(published)) => refused(
                 "rebuild-differs",
-                format!("the local rebuild is {rebuilt}, what is published is {published}, and the rule asks for a match"),
+                format!(
+                    "the local rebuild is {rebuilt}, what is published is {published}, and the rule asks for a match"
+                ),
             ),
             (Rebuild::Match, None) => refused(
                 "rebuild-unmatched",

@@ -94,7 +94,8 @@ pub fn examine(target: Target<'_>, platform: Option<&Platform>) -> Result<Subjec
             let refuse = |source| VerifyError::Image { what: root.digest.to_string(), source };
             let child = index.select(platform).map_err(refuse)?;
             let served = store.manifest(&child.digest)?;
-            let Manifest::Image(image) = parse(&Served { media_type: Some(child.media_type.clone()), ..served })? else {
+            let Manifest::Image(image) = parse(&Served { media_type: Some(child.media_type.clone()), ..served })?
+            else {
                 return Err(refuse(OciError::Malformed {
                     name: "image index",
                     reason: format!("its entry {} is an index itself", child.digest),
@@ -181,7 +182,10 @@ fn gather(
 
 /// Whether an error says that this one blob is bad, and not that the store cannot be asked.
 fn is_the_blobs_fault(error: &StoreError) -> bool {
-    matches!(error, StoreError::NotFound { .. } | StoreError::Content(_) | StoreError::Document { .. } | StoreError::Limit { .. })
+    matches!(
+        error,
+        StoreError::NotFound { .. } | StoreError::Content(_) | StoreError::Document { .. } | StoreError::Limit { .. }
+    )
 }
 
 /// The bundle of an attestation manifest, and the predicate type that its annotation promises.

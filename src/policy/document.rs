@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use packageurl::PackageUrl;
 use serde::Deserialize;
 
 use crate::content::Digest;
@@ -176,7 +177,8 @@ fn read_rule(wire: WireRule, load: Load<'_>) -> Result<Rule, String> {
     }
     if let Some(wire) = wire.provenance {
         asked_for(&require, &Requirement::Provenance, "provenance")?;
-        provenance.builder_id = wire.builder_id.map_or(Ok(Vec::new()), |list| patterns("provenance.builder-id", &list))?;
+        provenance.builder_id =
+            wire.builder_id.map_or(Ok(Vec::new()), |list| patterns("provenance.builder-id", &list))?;
         provenance.build_type = wire.build_type.map_or(Ok(Vec::new()), |list| texts("provenance.build-type", list))?;
         provenance.source = wire.source.map(|source| text("provenance.source", source)).transpose()?;
     }
@@ -184,13 +186,11 @@ fn read_rule(wire: WireRule, load: Load<'_>) -> Result<Rule, String> {
     if let Some(wire) = wire.sbom {
         asked_for(&require, &Requirement::Sbom, "sbom")?;
         if let Some(names) = wire.formats {
-            sbom.formats = nonempty("sbom.formats", names)?.iter().map(|name| sbom_format(name)).collect::<Result<_, _>>()?;
+            sbom.formats =
+                nonempty("sbom.formats", names)?.iter().map(|name| sbom_format(name)).collect::<Result<_, _>>()?;
         }
         if let Some(list) = wire.deny {
-            sbom.deny = texts("sbom.deny", list)?;
-            if let Some(odd) = sbom.deny.iter().find(|purl| !purl.starts_with("pkg:") || purl.contains(['?', '#', '*'])) {
-                return Err(format!("sbom.deny: {odd:?} is not a purl such as pkg:npm/name@1.2.3, without qualifiers"));
-            }
+            sbom.deny = texts("sbom.deny", list)?.iter().map(|purl| denied(purl)).collect::<Result<_, _>>()?;
         }
         if let Some(least) = wire.min_packages {
             if least == 0 {
@@ -259,7 +259,9 @@ fn read_signer(wire: WireSigner, load: Load<'_>) -> Result<TrustedSigner, String
         return Ok(TrustedSigner::Key { key, name, log });
     }
     let Some(issuer) = wire.issuer else {
-        return Err("it names nobody: write `key`, or `issuer` with `identity` or `repository` and `workflow`".to_owned());
+        return Err(
+            "it names nobody: write `key`, or `issuer` with `identity` or `repository` and `workflow`".to_owned()
+        );
     };
     if wire.log.is_some() {
         return Err("log: it belongs to a key; a certificate's log is decided by its root".to_owned());
@@ -313,24 +315,16 @@ fn read_signer(wire: WireSigner, load: Load<'_>) -> Result<TrustedSigner, String
     };
     let repository_id = number("repository-id", wire.repository_id)?;
     let owner_id = number("owner-id", wire.owner_id)?;
-    let workflow = Workflow {
-        issuer,
-        repository,
-        workflow,
-        signer_workflow,
-        git_ref,
-        repository_id,
-        owner_id,
-        runner,
-        triggers,
-    };
+    let workflow =
+        Workflow { issuer, repository, workflow, signer_workflow, git_ref, repository_id, owner_id, runner, triggers };
     Ok(TrustedSigner::Workflow { root, workflow: Box::new(workflow) })
 }
 
 fn read_signer_workflow(written: String) -> Result<(String, Option<Pattern>), String> {
     let written = text("signer-workflow", written)?;
     let folder = written.find("/.github/workflows/");
-    let Some(folder) = folder.filter(|at| written[..*at].split('/').count() == 2 && !written[..*at].contains('*')) else {
+    let Some(folder) = folder.filter(|at| written[..*at].split('/').count() == 2 && !written[..*at].contains('*'))
+    else {
         return Err(format!("signer-workflow: {written:?} is not owner/name/.github/workflows/file"));
     };
     let (path, pattern) = match written[folder..].find('@') {
@@ -389,6 +383,10 @@ fn sbom_format(name: &str) -> Result<sbom::read::Format, String> {
         "cyclonedx" => Ok(sbom::read::Format::CycloneDx),
         other => Err(unknown("sbom.formats", other, "spdx, cyclonedx")),
     }
+}
+
+fn denied(purl: &str) -> Result<PackageUrl<'static>, String> {
+    purl.parse().map_err(|error| format!("sbom.deny: {purl:?} is not a purl such as pkg:npm/name@1.2.3: {error}"))
 }
 
 /// A section about something that the rule does not require would be read and have no effect.
@@ -462,7 +460,8 @@ mod tests {
     }
 
     const KEY: &str = "[[rule.signer]]\nkey = \"cosign.pub\"\nlog = \"none\"\n";
-    const HEAD: &str = "version = 1\n[[rule]]\nimages = [\"a/b\"]\nrequire = [\"signature\", \"provenance\", \"sbom\"]\n";
+    const HEAD: &str =
+        "version = 1\n[[rule]]\nimages = [\"a/b\"]\nrequire = [\"signature\", \"provenance\", \"sbom\"]\n";
     const WORKFLOW: &str = "[[rule.signer]]\nissuer = \"https://token.actions.githubusercontent.com\"\n\
         repository = \"acme/templates\"\nworkflow = \".github/workflows/release.yml\"\n";
 
@@ -500,7 +499,10 @@ mod tests {
             (format!("{HEAD}[[rule.signer]]\nissuer = \"https://*\"\nidentity = \"x\"\n"), "issuer"),
             (format!("{HEAD}[[rule.signer]]\nissuer = \"x\"\nidentity = \"https://github.com/*\"\n"), "identity"),
             (format!("{HEAD}[[rule.signer]]\nissuer = \"x\"\nidentity = \"y\"\nlog = \"none\"\n"), "log"),
-            (format!("{HEAD}[[rule.signer]]\nissuer = \"x\"\nidentity = \"y\"\nref = \"refs/heads/main\"\n"), "identity"),
+            (
+                format!("{HEAD}[[rule.signer]]\nissuer = \"x\"\nidentity = \"y\"\nref = \"refs/heads/main\"\n"),
+                "identity",
+            ),
             (format!("{HEAD}{WORKFLOW}ref = \"v1\"\n"), "ref"),
             (format!("{HEAD}{WORKFLOW}runner = \"mine\"\n"), "runner"),
             (format!("{HEAD}{WORKFLOW}triggers = []\n"), "triggers"),
@@ -564,7 +566,8 @@ mod tests {
         let page = include_str!("../../docs/policy.md");
         let blocks: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
         assert!(blocks.len() >= 3);
-        let schema: serde_json::Value = serde_json::from_str(include_str!("../../policies/policy.schema.json")).unwrap();
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../policies/policy.schema.json")).unwrap();
         for block in blocks {
             // The page's trust root is a file of its reader's.
             let block = block.replace("\"trusted_root.json\"", "\"public-good\"");

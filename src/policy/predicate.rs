@@ -1,10 +1,11 @@
 //! What a verified statement must say: provenance fields, SBOM contents. The signature is somebody's who is trusted;
 //! this asks whether what they said is what the policy wants to hear.
 
+use packageurl::PackageUrl;
 use serde_json::Value;
 
-use crate::attestation::Statement;
-use crate::attestation::provenance::{self, Provenance};
+use crate::attestation::provenance::{Provenance, ResourceDescriptor};
+use crate::attestation::{Statement, predicate_types};
 use crate::class::{Class, Classified as _};
 use crate::policy::pattern::Pattern;
 use crate::policy::verdict::{Reason, Subject};
@@ -37,15 +38,19 @@ impl Default for ProvenanceRule {
 pub(super) struct SbomRule {
     /// Forms that count.
     pub(super) formats: Vec<sbom::read::Format>,
-    /// Packages that must not be in it, as purls without qualifiers.
-    pub(super) deny: Vec<String>,
+    /// Packages that must not be in it: type, namespace and name, and whatever else the purl says.
+    pub(super) deny: Vec<PackageUrl<'static>>,
     /// Fewest packages, the root component not counted.
     pub(super) min_packages: usize,
 }
 
 impl Default for SbomRule {
     fn default() -> Self {
-        Self { formats: vec![sbom::read::Format::Spdx, sbom::read::Format::CycloneDx], deny: Vec::new(), min_packages: 1 }
+        Self {
+            formats: vec![sbom::read::Format::Spdx, sbom::read::Format::CycloneDx],
+            deny: Vec::new(),
+            min_packages: 1,
+        }
     }
 }
 
@@ -53,9 +58,9 @@ impl ProvenanceRule {
     pub(super) fn check(&self, statement: &Statement, signer: &Signer) -> Result<(), Reason> {
         let parsed = Provenance::parse(&statement.predicate_type, statement.predicate_text().as_bytes())
             .map_err(|error| Reason { class: error.class(), code: error.code(), message: error.to_string() })?;
-        let (counts, form) = match parsed.version {
-            provenance::Version::V1 => (self.slsa_v1, "slsa-v1"),
-            provenance::Version::V02 => (self.slsa_v02, "slsa-v0.2"),
+        let (counts, form) = match statement.predicate_type.as_str() {
+            predicate_types::SLSA_V1 => (self.slsa_v1, "slsa-v1"),
+            _ => (self.slsa_v02, "slsa-v0.2"),
         };
         if !counts {
             let message = format!("it is of the form {form:?}, which the rule's formats do not name");
@@ -68,9 +73,8 @@ impl ProvenanceRule {
             return Err(differs("build-type", &parsed.build_type, &self.build_type.join(" or ")));
         }
         if let Some(expected) = &self.source {
-            let sources = parsed.source_uris();
-            let same = |uri: &String| without_ref(uri) == without_ref(expected);
-            if sources.is_empty() || !sources.iter().all(same) {
+            let sources = sources(&parsed);
+            if sources.is_empty() || !sources.iter().all(|uri| without_ref(uri) == without_ref(expected)) {
                 return Err(differs("source", &sources.join(" and "), expected));
             }
         }
@@ -81,25 +85,41 @@ impl ProvenanceRule {
     }
 }
 
+/// Every repository that the provenance names as what was built.
+fn sources(provenance: &Provenance) -> Vec<&str> {
+    let parameter = |name: &str, member: &str| match provenance.external_parameters.get(name) {
+        Some(Value::Object(object)) => object.get(member).and_then(Value::as_str),
+        _ => None,
+    };
+    let config = provenance.config_source.as_ref().and_then(|source| source.uri.as_deref());
+    [parameter("source", "uri"), parameter("workflow", "repository"), config].into_iter().flatten().collect()
+}
+
 /// The predicate is written by code in the job, the certificate by the authority: where both speak, they agree.
 fn agrees_with_certificate(provenance: &Provenance, certificate: &Identity) -> Result<(), Reason> {
     let claims = &certificate.claims;
-    let mut pairs: Vec<(&str, Option<String>, Option<&String>)> = Vec::new();
-    let git_commit = provenance.source_commit();
-    pairs.push(("source commit", git_commit, claims.source_repository_digest.as_ref()));
-    pairs.push(("run", provenance.invocation_id.clone(), claims.run_invocation_uri.as_ref()));
+    let mut pairs = vec![("run", provenance.invocation_id.clone(), &claims.run_invocation_uri)];
+    if let Some(repository) = &claims.source_repository_uri {
+        for source in sources(provenance) {
+            if without_ref(source) != without_ref(repository) {
+                pairs.push(("source", Some(source.to_owned()), &claims.source_repository_uri));
+            }
+        }
+        for dependency in &provenance.resolved_dependencies {
+            if dependency.uri.as_deref().is_some_and(|uri| without_ref(uri) == without_ref(repository)) {
+                pairs.push(("commit", commit_of(dependency), &claims.source_repository_digest));
+            }
+        }
+    }
     if let Some(Value::Object(workflow)) = provenance.external_parameters.get("workflow") {
-        let text = |key: &str| workflow.get(key).and_then(Value::as_str).map(str::to_owned);
-        pairs.push(("repository", text("repository"), claims.source_repository_uri.as_ref()));
-        pairs.push(("ref", text("ref"), claims.source_repository_ref.as_ref()));
-        let config = match (text("repository"), text("path"), text("ref")) {
-            (Some(repository), Some(path), Some(git_ref)) => Some(format!("{repository}/{path}@{git_ref}")),
-            _ => None,
-        };
-        pairs.push(("workflow", config, claims.build_config_uri.as_ref()));
+        let text = |key: &str| workflow.get(key).and_then(Value::as_str);
+        pairs.push(("ref", text("ref").map(str::to_owned), &claims.source_repository_ref));
+        if let (Some(repository), Some(path), Some(git_ref)) = (text("repository"), text("path"), text("ref")) {
+            pairs.push(("workflow", Some(format!("{repository}/{path}@{git_ref}")), &claims.build_config_uri));
+        }
     }
     if provenance.builder_id.contains("/.github/workflows/") {
-        pairs.push(("builder", Some(provenance.builder_id.clone()), claims.build_signer_uri.as_ref()));
+        pairs.push(("builder", Some(provenance.builder_id.clone()), &claims.build_signer_uri));
     }
     for (name, said, certified) in pairs {
         if let (Some(said), Some(certified)) = (said, certified)
@@ -112,6 +132,10 @@ fn agrees_with_certificate(provenance: &Provenance, certificate: &Identity) -> R
     Ok(())
 }
 
+fn commit_of(dependency: &ResourceDescriptor) -> Option<String> {
+    ["gitCommit", "sha1"].into_iter().find_map(|key| dependency.digest.get(key).cloned())
+}
+
 impl SbomRule {
     pub(super) fn check(&self, statement: &Statement, subject: &Subject) -> Result<(), Reason> {
         let refused = |code, message| Err(Reason { class: Class::Sbom, code, message });
@@ -122,16 +146,20 @@ impl SbomRule {
             let message = format!("it is {}, and the rule asks for {}", summary.format.as_str(), names.join(" or "));
             return refused("sbom-format", message);
         }
-        if let Some(described) = summary.described.filter(|digest| ![subject.digest, subject.manifest].contains(digest)) {
-            return refused("sbom-of-another-image", format!("the document itself describes {described}"));
+        let ours = [subject.digest, subject.manifest, subject.config];
+        if let Some(other) = summary.described.iter().find(|digest| !ours.contains(digest)) {
+            return refused("sbom-of-another-image", format!("the document itself describes {other}"));
         }
-        if summary.packages.len() < self.min_packages {
-            let (found, wanted) = (summary.packages.len(), self.min_packages);
-            return refused("sbom-too-small", format!("it lists {found} packages, and the rule asks for {wanted} or more"));
+        if summary.count() < self.min_packages {
+            let (found, wanted) = (summary.count(), self.min_packages);
+            return refused(
+                "sbom-too-small",
+                format!("it lists {found} packages, and the rule asks for {wanted} or more"),
+            );
         }
-        for package in summary.packages.iter().filter_map(|package| package.purl.as_deref()) {
-            if let Some(denied) = self.deny.iter().find(|denied| without_qualifiers(package) == denied.as_str()) {
-                return refused("denied-package", format!("it lists {denied}, which the rule denies"));
+        for package in summary.packages.iter().flat_map(|package| &package.purls) {
+            if let Some(denied) = self.deny.iter().find(|denied| sbom::purl::covers(denied, package)) {
+                return refused("denied-package", format!("it lists {package}, and the rule denies {denied}"));
             }
         }
         Ok(())
@@ -144,10 +172,6 @@ fn without_ref(uri: &str) -> &str {
     let path = uri.find("://").map_or(0, |scheme| scheme + 3);
     let uri = uri[path..].find('@').map_or(uri, |at| &uri[..path + at]);
     uri.strip_suffix(".git").unwrap_or(uri)
-}
-
-fn without_qualifiers(purl: &str) -> &str {
-    purl.split(['?', '#']).next().unwrap_or_default()
 }
 
 fn listed(patterns: &[Pattern]) -> String {

@@ -111,7 +111,10 @@ impl Workflow {
     fn check(&self, certificate: &Identity) -> Result<(), Reason> {
         same("issuer", &certificate.issuer, &self.issuer)?;
         let San::Uri(san) = &certificate.san else {
-            return Err(identity("identity", format!("the certificate names {}, which is no workflow", certificate.san.as_str())));
+            return Err(identity(
+                "identity",
+                format!("the certificate names {}, which is no workflow", certificate.san.as_str()),
+            ));
         };
         let claims = &certificate.claims;
 
