@@ -32,8 +32,16 @@ pub mod limits {
     pub const INDEX_ENTRIES: usize = 10_000;
     /// Layers of one image; engines stop at 127.
     pub const LAYERS: usize = 512;
+    /// Inputs of one lock, all platforms together: a desktop has 2,500 packages, a template a few hundred.
+    pub const INPUTS: usize = 20_000;
+    /// One input. The largest packages of Debian (kernels with debug symbols) stay below it.
+    pub const INPUT: u64 = 2 << 30;
+    /// Release files that one lock names: archives times suites.
+    pub const LOCK_RELEASES: usize = 64;
     /// Depth of any JSON document. Real bundles and SBOMs stay below 20.
     pub const JSON_DEPTH: usize = 64;
+    /// Members of one JSON object: the scan remembers their names. Annotations and labels stay below 1,000.
+    pub const JSON_MEMBERS: usize = 65_536;
     /// Subjects of one statement.
     pub const SUBJECTS: usize = 4_096;
     /// Policies, locks, templates, Dockerfiles: written by people or by us.
