@@ -221,8 +221,7 @@ impl Load {
 
     /// Every blob, each once.
     fn blobs(&self) -> Vec<&Descriptor> {
-        let of_attestations =
-            self.attestations.iter().flat_map(|attestation| parts_of(&attestation.parsed));
+        let of_attestations = self.attestations.iter().flat_map(|attestation| parts_of(&attestation.parsed));
         let mut seen = HashSet::new();
         self.image_blobs.iter().chain(of_attestations).filter(|blob| seen.insert(blob.digest)).collect()
     }
@@ -299,9 +298,16 @@ impl Run<'_> {
         for part in self.load.children.iter().chain([&self.load.root]) {
             self.store.push_manifest(&part.media_type, &part.raw)?;
         }
-        published.fallback = self.attach()?;
-        if let Some(subject) = self.unlisted()? {
-            return Err(PublishError::Unlisted { place: self.store.name().to_string(), subject });
+        // Where the list is kept by its writers, one of them may have overtaken us: then it is written again.
+        for attempt in 1.. {
+            published.fallback = self.attach()?;
+            match self.unlisted()? {
+                None => break,
+                Some(subject) if attempt >= 3 || !published.fallback => {
+                    return Err(PublishError::Unlisted { place: self.store.name().to_string(), subject });
+                }
+                Some(_) => {}
+            }
         }
         if !same {
             self.put_tag(there)?;

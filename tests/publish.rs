@@ -293,9 +293,17 @@ fn h14_what_a_registry_says_it_stored_is_checked() {
         ("/manifests/", Fault::status(201).method("PUT"), Class::Registry),
         ("/manifests/1.0", Fault::status(201).method("PUT"), Class::Registry),
         // Says a blob is there, in another size.
-        ("/blobs/sha256", Fault { status: Some(200), ..Fault::header("Content-Length", "7") }.method("HEAD"), Class::Registry),
+        (
+            "/blobs/sha256",
+            Fault { status: Some(200), ..Fault::header("Content-Length", "7") }.method("HEAD"),
+            Class::Registry,
+        ),
         // Has a referrers API for whoever asks, and lists nothing.
-        ("/referrers/", Fault::body(format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[]}}"#, names::INDEX)), Class::Registry),
+        (
+            "/referrers/",
+            Fault::body(format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[]}}"#, names::INDEX)),
+            Class::Registry,
+        ),
     ] {
         let server = TestRegistry::start();
         server.fault(path, fault.clone());
@@ -311,7 +319,8 @@ fn h14_an_index_that_others_wrote_is_kept_as_it_is() {
     let from = layout(folder.path(), &image, 1);
     let server = TestRegistry::start().without_referrers();
     let theirs = json!({ "mediaType": names::MANIFEST, "digest": Digest::of(b"x"), "size": 1, "data": "eA==", "artifactType": "a/b" });
-    let index = json!({ "schemaVersion": 2, "mediaType": names::INDEX, "manifests": [theirs], "annotations": { "k": "v" } });
+    let index =
+        json!({ "schemaVersion": 2, "mediaType": names::INDEX, "manifests": [theirs], "annotations": { "k": "v" } });
     let tag = format!("sha256-{}", image.digest().hex());
     server.put_manifest("acme/base", Some(&tag), names::INDEX, &serde_json::to_vec(&index).unwrap());
     plainly(&from, &server.reference("acme/base:1.0")).unwrap();
@@ -367,6 +376,23 @@ fn pushes_with_a_token_for_pushing() {
     publish(&from, &LayoutImage::Only, &to, PublishOptions::default(), &registry, &unwatched).unwrap();
     assert!(server.log().iter().any(|request| request.path.contains("%3Apull%2Cpush")));
     assert_eq!(class(plainly(&from, &to)), Class::Auth);
+}
+
+#[test]
+fn attaches_to_an_image_that_is_there() {
+    for server in [TestRegistry::start(), TestRegistry::start().without_referrers()] {
+        let image = Image::new("base");
+        let store = client().repository(&server.repository("acme/base"));
+        server.put_manifest("acme/base", Some("1.0"), names::MANIFEST, &image.manifest);
+        for predicate_type in PREDICATE_TYPES {
+            let attachment = Attachment::new(&image.descriptor(), predicate_type);
+            for _ in 0..2 {
+                store.attach(&attachment.manifest, &attachment.bundle, predicate_type).unwrap();
+            }
+        }
+        let referrers = store.referrers(&image.digest()).unwrap();
+        assert_eq!((referrers.manifests.len(), referrers.ignored.len()), (3, 0));
+    }
 }
 
 /// What bulla publishes, another client reads; what another client publishes, bulla reads.

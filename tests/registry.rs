@@ -298,8 +298,7 @@ fn e06_a_fallback_tag_that_is_no_list_of_this_image() {
     scene.server.put_manifest(REPOSITORY, Some(&tag), names::MANIFEST, &scene.image.manifest);
     assert_eq!(class(scene.referrers()), Class::Format);
 
-    let many: Vec<_> =
-        (0..1_100).map(|number: u32| Descriptor::of(names::MANIFEST, &number.to_le_bytes())).collect();
+    let many: Vec<_> = (0..1_100).map(|number: u32| Descriptor::of(names::MANIFEST, &number.to_le_bytes())).collect();
     scene.put_index(&tag, &many);
     assert_eq!(class(scene.referrers()), Class::Limit);
     scene.server.put_manifest(REPOSITORY, Some(&tag), names::INDEX, &vec![b' '; 5 << 20]);
@@ -355,7 +354,10 @@ fn e11_a_filter_that_the_server_claims_is_not_relied_on() {
     let referrers = scene.referrers().unwrap();
     assert_eq!(referrers.manifests.len(), 1);
     assert_eq!(referrers.manifests[0].digest, scene.attachment.digest());
-    assert!(scene.server.log().iter().all(|request| !request.path.contains("artifactType")), "nothing is filtered away");
+    assert!(
+        scene.server.log().iter().all(|request| !request.path.contains("artifactType")),
+        "nothing is filtered away"
+    );
 }
 
 #[test]
@@ -673,8 +675,7 @@ fn h09_the_media_type_it_was_served_as_goes_along() {
 fn h10_too_many_attestations_are_a_limit() {
     let scene = Scene::new();
     for count in [1_001_u32, 20_000] {
-        let entries: Vec<_> =
-            (0..count).map(|number| Descriptor::of(names::MANIFEST, &number.to_le_bytes())).collect();
+        let entries: Vec<_> = (0..count).map(|number| Descriptor::of(names::MANIFEST, &number.to_le_bytes())).collect();
         let listing = json!({ "schemaVersion": 2, "mediaType": names::INDEX, "manifests": entries });
         scene.server.fault("/referrers/", Fault::body(serde_json::to_vec(&listing).unwrap()));
         let started = Instant::now();
@@ -746,7 +747,9 @@ fn h16_nothing_that_ends_a_line_gets_into_a_request() {
 fn k07_what_a_registry_says_is_shown_escaped() {
     let scene = Scene::new();
     let nasty = json!({ "errors": [{ "code": "\u{1b}[2J", "message": "a\rb\u{202e}c\u{9b}d" }] });
-    scene.server.fault("/manifests/1.0", Fault { status: Some(418), ..Fault::body(serde_json::to_vec(&nasty).unwrap()) });
+    scene
+        .server
+        .fault("/manifests/1.0", Fault { status: Some(418), ..Fault::body(serde_json::to_vec(&nasty).unwrap()) });
     let error = client().resolve(&scene.tag()).unwrap_err().to_string();
     assert!(error.is_ascii() && error.contains("\\u{1b}"), "{error:?}");
 }

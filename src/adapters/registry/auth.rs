@@ -191,7 +191,9 @@ mod tests {
         assert_eq!(read(&[r#"bearer realm="a\"b""#]), bearer("a\"b", None));
         assert_eq!(read(&["Basic realm=\"x\"", "Bearer realm=t, service=s"]), bearer("t", Some("s")));
         assert_eq!(read(&["Basic realm=\"x\""]), Some(Challenge::Basic));
-        for nonsense in ["", "Bearer", "Bearer realm=\"unclosed", "Bearer service=\"s\"", "Negotiate abc", "Bearer =,=\""] {
+        for nonsense in
+            ["", "Bearer", "Bearer realm=\"unclosed", "Bearer service=\"s\"", "Negotiate abc", "Bearer =,=\""]
+        {
             assert_eq!(read(&[nonsense]), None, "{nonsense}");
         }
     }

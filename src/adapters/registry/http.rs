@@ -317,9 +317,8 @@ impl Answer {
 
     /// Refuses, before the body, one that was changed on the way or announces too much.
     pub(super) fn start(&self, limit: u64) -> Result<(), StoreError> {
-        let altered = |reason: String| {
-            Err(StoreError::Altered { what: self.what.clone(), place: self.place.clone(), reason })
-        };
+        let altered =
+            |reason: String| Err(StoreError::Altered { what: self.what.clone(), place: self.place.clone(), reason });
         let encoding = self.headers.get(header::CONTENT_ENCODING);
         if let Some(encoding) = encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
             return altered(format!("it is encoded as {}, which was not asked for", shown_header(encoding)));
@@ -368,7 +367,8 @@ impl Answer {
                 StoreError::Auth { what, place, reason }
             }
             _ => {
-                let later = wait.map(|wait| format!("; it asks to wait {} seconds", wait.as_secs())).unwrap_or_default();
+                let later =
+                    wait.map(|wait| format!("; it asks to wait {} seconds", wait.as_secs())).unwrap_or_default();
                 StoreError::Registry { what, place, reason: format!("{reason}{later}") }
             }
         }
@@ -387,7 +387,7 @@ impl Answer {
 }
 
 fn asks_for_patience(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 429 | 502..=504)
+    matches!(status.as_u16(), 429 | 500 | 502..=504)
 }
 
 /// An error and its causes, without the address (which may hold signed parameters).

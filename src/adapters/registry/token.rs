@@ -52,11 +52,8 @@ impl Tokens {
 impl Connection {
     /// Gets what the next request needs to be let in, from the challenge in this answer.
     pub(super) async fn authenticate(&self, answer: &Answer, scope: &str, until: Instant) -> Result<(), StoreError> {
-        let refused = |reason: String| StoreError::Auth {
-            what: "a request".to_owned(),
-            place: self.registry.clone(),
-            reason,
-        };
+        let refused =
+            |reason: String| StoreError::Auth { what: "a request".to_owned(), place: self.registry.clone(), reason };
         let headers = answer.headers.get_all(header::WWW_AUTHENTICATE);
         let challenge = Challenge::read(headers.iter().filter_map(|value| value.to_str().ok()));
         let secret = self.tokens.secret(&self.registry).map_err(refused)?;
@@ -136,7 +133,8 @@ impl Connection {
                 }
             }
         };
-        let net = |reason: &str| StoreError::Net { what: what.clone(), place: place.clone(), reason: reason.to_owned() };
+        let net =
+            |reason: &str| StoreError::Net { what: what.clone(), place: place.clone(), reason: reason.to_owned() };
         let response = timeout_at(until, request.send()).await.map_err(|_| net("it did not answer in time"))?;
         let mut response = response.map_err(|error| net(&shown(&error.without_url().to_string())))?;
         let mut body = Vec::new();
