@@ -240,3 +240,130 @@ fn other_digests_and_broken_signatures_are_refused() {
         .and_then(|bundle| verify_blob(&bundle, Blob::Bytes(b""), &trust, Formats::ALL, now()));
     println!("{}", refused.unwrap_err());
 }
+
+/// What is left of a bundle's log evidence when its unsigned version is rewritten to the oldest one.
+#[test]
+fn g03_a_bundle_stripped_to_v01_is_refused_unless_v01_is_named() {
+    let Some(folder) = vectors() else { return };
+    let root = public_good();
+    let trust = Trust::Keyless { root: &root };
+    let bytes = fs::read(folder.join("bundles/kubewarden-controller-v1.34.0.sigstore.json")).unwrap();
+    let mut bundle: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let entry = bundle["verificationMaterial"]["tlogEntries"][0].as_object_mut().unwrap();
+    entry.remove("inclusionProof").unwrap();
+    let judge = |bundle: &serde_json::Value, formats: Formats| {
+        let bundle = Bundle::parse(bundle.to_string().as_bytes())?;
+        verify_bundle(&bundle, &digest(KUBEWARDEN), &trust, formats, now())
+    };
+    let error = judge(&bundle, Formats::ALL).unwrap_err();
+    assert_eq!((error.class(), error.code()), (Class::Tlog, "no-inclusion-proof"));
+    bundle["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.2".into();
+    let error = judge(&bundle, Formats::ALL).unwrap_err();
+    assert_eq!((error.class(), error.code()), (Class::Tlog, "no-inclusion-proof"));
+    bundle["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.1".into();
+    let error = judge(&bundle, Formats::default()).unwrap_err();
+    assert_eq!((error.class(), error.code()), (Class::Format, "format-not-allowed"));
+    judge(&bundle, Formats::ALL).unwrap();
+    // Not even the promise: nothing is left to believe.
+    let entry = bundle["verificationMaterial"]["tlogEntries"][0].as_object_mut().unwrap();
+    entry.remove("inclusionPromise").unwrap();
+    assert_eq!(judge(&bundle, Formats::ALL).unwrap_err().class(), Class::Tlog);
+    bundle["verificationMaterial"]["tlogEntries"] = serde_json::json!([]);
+    assert_eq!(judge(&bundle, Formats::ALL).unwrap_err().code(), "no-log-entry");
+}
+
+/// Every JSON member and array element of real bundles: without it, or with it from another bundle, the bundle is
+/// refused or says the very same thing.
+#[test]
+fn mutated_real_bundles_are_refused_or_say_the_same() {
+    let Some(folder) = vectors() else { return };
+    let peers = root_at(&folder.join("peers/trusted_root.json"));
+    let (public_good, github) = (public_good(), TrustRoot::github().unwrap());
+    let cases = [
+        ("bundles/kubewarden-controller-v1.34.0.sigstore.json", KUBEWARDEN, &public_good),
+        ("bundles/github_provenance_demo-0.0.12-py3-none-any-bundle.jsonl", WHEEL, &github),
+        ("peers/keyless-rekor1/sigstore.dev_cosign_sign_v1-511141ab.bundle.json", PEER_IMAGE, &peers),
+        ("peers/keyless-rekor2/sigstore.dev_cosign_sign_v1-f2561fb0.bundle.json", PEER_IMAGE, &peers),
+        ("peers/keyless-js/slsa-v2.bundle.json", PEER_IMAGE, &peers),
+        ("peers/keyless-js/slsa-v1-intoto.bundle.json", PEER_IMAGE, &peers),
+    ];
+    let documents: Vec<serde_json::Value> =
+        cases.iter().map(|(path, ..)| serde_json::from_slice(&fs::read(folder.join(path)).unwrap()).unwrap()).collect();
+    let mut believed = Vec::new();
+    for (index, (path, subject, root)) in cases.iter().enumerate() {
+        let said = keyless(documents[index].to_string().as_bytes(), subject, root).unwrap();
+        let mut pointers = Vec::new();
+        collect_pointers(&documents[index], String::new(), &mut pointers);
+        for pointer in pointers {
+            let mut mutants = vec![without(&documents[index], &pointer)];
+            for donor in documents.iter().filter_map(|other| other.pointer(&pointer)) {
+                let mut mutant = documents[index].clone();
+                let place = mutant.pointer_mut(&pointer).unwrap();
+                if place != donor {
+                    *place = donor.clone();
+                    mutants.push(mutant);
+                }
+            }
+            if let Some(text) = documents[index].pointer(&pointer).and_then(serde_json::Value::as_str) {
+                let mut mutant = documents[index].clone();
+                *mutant.pointer_mut(&pointer).unwrap() = text.chars().rev().collect::<String>().into();
+                if mutant != documents[index] {
+                    mutants.push(mutant);
+                }
+            }
+            for mutant in mutants {
+                let Ok(verified) = keyless(mutant.to_string().as_bytes(), subject, root) else { continue };
+                assert_eq!(verified.statement().predicate_text(), said.statement().predicate_text(), "{pointer}");
+                assert_eq!(verified.signer(), said.signer(), "{pointer}");
+                assert!(verified.is_logged() == said.is_logged(), "{pointer}");
+                believed.push(format!("{path} {pointer}"));
+            }
+        }
+    }
+    believed.sort();
+    believed.dedup();
+    println!("{believed:#?}");
+    // Where there are two sources of time, one may be missing; Rekor v2 repeats in the proof what the checkpoint signs.
+    let redundant = [
+        "/timestampVerificationData",
+        "/rfc3161Timestamps",
+        "/rfc3161Timestamps/0",
+        "/inclusionPromise",
+        "/inclusionProof/logIndex",
+        "/inclusionProof/rootHash",
+        "/inclusionProof/treeSize",
+    ];
+    for case in &believed {
+        assert!(redundant.iter().any(|part| case.ends_with(part)), "{case}");
+    }
+}
+
+fn collect_pointers(value: &serde_json::Value, at: String, pointers: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(members) => {
+            for (key, member) in members {
+                collect_pointers(member, format!("{at}/{key}"), pointers);
+            }
+        }
+        serde_json::Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                collect_pointers(item, format!("{at}/{index}"), pointers);
+            }
+        }
+        _ => {}
+    }
+    if !at.is_empty() {
+        pointers.push(at);
+    }
+}
+
+fn without(document: &serde_json::Value, pointer: &str) -> serde_json::Value {
+    let mut mutant = document.clone();
+    let (parent, last) = pointer.rsplit_once('/').unwrap();
+    match mutant.pointer_mut(parent).unwrap() {
+        serde_json::Value::Object(members) => drop(members.remove(last)),
+        serde_json::Value::Array(items) => drop(items.remove(last.parse().unwrap())),
+        _ => unreachable!(),
+    }
+    mutant
+}
