@@ -230,9 +230,7 @@ fn read_policy(file: &Path) -> Result<Policy, Failure> {
     let text = state::read_file(file, limits::OWN_FILE).map_err(|error| unusable(error.to_string()))?;
     let text = String::from_utf8(text).map_err(|_| unusable(format!("{} is not text", file.display())))?;
     let folder = file.parent().unwrap_or(Path::new(""));
-    let load = |name: &str| {
-        state::read_file(&folder.join(name), limits::TRUST_ROOT).map_err(|error| error.to_string())
-    };
+    let load = |name: &str| state::read_file(&folder.join(name), limits::TRUST_ROOT).map_err(|error| error.to_string());
     Ok(Policy::parse(&text, &file.display().to_string(), &load)?)
 }
 

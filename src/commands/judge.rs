@@ -74,7 +74,9 @@ pub fn audit(args: &AuditArgs, world: &World) -> Result<Exit, Failure> {
                 let codes: Vec<String> = failed.map(|check| format!("{} {}", check.requirement, check.code)).collect();
                 ("DENIED", codes.join(", "), exit_of(verdict))
             }
-            Err(failure) if Exit::from(failure.class) == Exit::Denied => ("DENIED", failure.message.clone(), Exit::Denied),
+            Err(failure) if Exit::from(failure.class) == Exit::Denied => {
+                ("DENIED", failure.message.clone(), Exit::Denied)
+            }
             Err(failure) => ("undecided", failure.message.clone(), Exit::from(failure.class)),
         };
         worst = if exit as u8 > worst as u8 { exit } else { worst };

@@ -85,7 +85,9 @@ pub fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> {
         "slsa-v1" => predicate_types::SLSA_V1,
         uri if uri.contains(':') => uri,
         other => {
-            return Err(Failure::usage(format!("--type {other}: write spdx, cyclonedx, slsa-v1 or a predicate type's URI")));
+            return Err(Failure::usage(format!(
+                "--type {other}: write spdx, cyclonedx, slsa-v1 or a predicate type's URI"
+            )));
         }
     };
     let predicate = state::read_file(&args.predicate, bulla::sbom::limits::DOCUMENT)
@@ -159,7 +161,8 @@ pub fn sbom(args: &SbomArgs, world: &World) -> Result<Exit, Failure> {
         SbomForm::Spdx => bulla::sbom::read::Format::Spdx,
         SbomForm::Cyclonedx => bulla::sbom::read::Format::CycloneDx,
     };
-    let document = bulla::build::describe_image(&*opened.store, opened.root, &opened.name, args.source.platform.as_ref(), format)?;
+    let document =
+        bulla::build::describe_image(&*opened.store, opened.root, &opened.name, args.source.platform.as_ref(), format)?;
     match &args.output {
         Some(file) => state::write_file(file, &document)?,
         None => print(&String::from_utf8_lossy(&document))?,

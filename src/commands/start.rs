@@ -121,7 +121,9 @@ fn rebuild(
         }
     };
     match published {
-        Some(published) if published == digest => question.notes.push("the rebuild has the published digest".to_owned()),
+        Some(published) if published == digest => {
+            question.notes.push("the rebuild has the published digest".to_owned())
+        }
         Some(published) => question.notes.push(format!("the rebuild is {digest}; published is {published}")),
         None => {}
     }
