@@ -11,6 +11,7 @@ pub mod process;
 pub mod registry;
 pub mod runtime;
 pub mod signer;
+pub mod sources;
 pub mod state;
 
 use std::io::Write;
