@@ -32,6 +32,12 @@ pub mod limits {
     pub const INDEX_ENTRIES: usize = 10_000;
     /// Layers of one image; engines stop at 127.
     pub const LAYERS: usize = 512;
+    /// Inputs of one lock, all platforms together: a desktop has 2,500 packages, a template a few hundred.
+    pub const INPUTS: usize = 20_000;
+    /// One input. The largest packages of Debian (kernels with debug symbols) stay below it.
+    pub const INPUT: u64 = 2 << 30;
+    /// Release files that one lock names: archives times suites.
+    pub const LOCK_RELEASES: usize = 64;
     /// Depth of any JSON document. Real bundles and SBOMs stay below 20.
     pub const JSON_DEPTH: usize = 64;
     /// Subjects of one statement.
