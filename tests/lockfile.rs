@@ -1,5 +1,7 @@
 //! `template.lock`: what is read is what would be written, and nothing else is read.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test they are the failure")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -281,7 +281,7 @@ impl WireLaunch {
             let split = units.iter().find_map(|(name, unit)| text.strip_suffix(name).map(|digits| (digits, *unit)));
             let (digits, unit) = split.unwrap_or_default();
             let plain = !digits.is_empty() && digits.len() <= 6 && digits.bytes().all(|byte| byte.is_ascii_digit());
-            let bytes = digits.parse::<u64>().unwrap_or(0) * unit;
+            let bytes = digits.parse::<u64>().unwrap_or(0).saturating_mul(unit);
             rule(&format!("{key} (write 512MiB or 4GiB)"), plain && bytes > 0, text).map(|()| bytes)
         };
         let memory = size("launch.memory", &self.memory)?;
