@@ -4,6 +4,7 @@
 //! to what; what the bytes mean is decided elsewhere.
 
 pub mod apt;
+mod attached;
 pub mod engine;
 pub mod inputs;
 pub mod layout;
@@ -93,6 +94,16 @@ pub enum StoreError {
         /// The registry or folder.
         place: String,
     },
+    /// What was asked for fits several things.
+    #[error("{what} in {place} could be any of {}: say which", offered.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        what: String,
+        /// The folder.
+        place: String,
+        /// What there is, each with its digest.
+        offered: Vec<String>,
+    },
     /// Credentials are missing, wrong or not enough.
     #[error("{place} does not let us read {what}: {reason}")]
     Auth {
@@ -153,6 +164,7 @@ impl Classified for StoreError {
     fn class(&self) -> Class {
         match self {
             Self::NotFound { .. } | Self::Registry { .. } => Class::Registry,
+            Self::Ambiguous { .. } => Class::Usage,
             Self::Auth { .. } => Class::Auth,
             Self::Net { .. } => Class::Net,
             Self::Limit { .. } => Class::Limit,
@@ -164,6 +176,7 @@ impl Classified for StoreError {
     fn code(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "not-found",
+            Self::Ambiguous { .. } => "ambiguous-image",
             Self::Auth { .. } => "access-denied",
             Self::Net { .. } => "unreachable",
             Self::Registry { .. } => "bad-answer",

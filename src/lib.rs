@@ -10,6 +10,7 @@ pub mod content;
 pub mod reference;
 // Foreign formats: parsers of hostile bytes, no effects.
 pub mod attestation;
+pub mod deb;
 pub mod json;
 pub mod oci;
 pub mod sbom;

@@ -415,6 +415,8 @@ pub struct ImageConfig {
     pub cmd: Vec<String>,
     /// The working directory.
     pub working_dir: String,
+    /// Paths that an engine would give a writable volume of its own.
+    pub volumes: Vec<String>,
     /// Labels: somebody's own words.
     pub labels: BTreeMap<String, String>,
 }
@@ -447,6 +449,7 @@ struct WireRun {
     entrypoint: Option<Vec<String>>,
     cmd: Option<Vec<String>>,
     working_dir: Option<String>,
+    volumes: Option<BTreeMap<String, serde::de::IgnoredAny>>,
     labels: Option<BTreeMap<String, String>>,
 }
 
@@ -466,6 +469,7 @@ impl ImageConfig {
             entrypoint: run.entrypoint.unwrap_or_default(),
             cmd: run.cmd.unwrap_or_default(),
             working_dir: run.working_dir.unwrap_or_default(),
+            volumes: run.volumes.unwrap_or_default().into_keys().collect(),
             labels: run.labels.unwrap_or_default(),
         })
     }

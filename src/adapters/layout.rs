@@ -1,1 +1,324 @@
-//! Not written yet.
+//! OCI layouts on disk (image-spec, image-layout.md): an image and its attestations in one folder.
+//!
+//! A layout is as foreign as a registry. Blobs are found by digest alone and re-hashed; a symbolic link anywhere
+//! inside is refused, because it could show one program one file and the next program another. Names inside never
+//! become paths.
+
+mod write;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use serde::Deserialize;
+
+pub use write::{LayoutWriter, attestation_manifest};
+
+use super::attached::{self, Attached};
+use super::state::StateError;
+use super::{Referrers, Served, Store, StoreError};
+use crate::content::{self, Digest, Hashing, limits};
+use crate::json::{self, Shape};
+use crate::oci::{Descriptor, ImageIndex, Manifest, OciError, names};
+use crate::reference::LayoutImage;
+
+/// The version of layouts that is understood, and written.
+const LAYOUT_VERSION: &str = "1.0.0";
+
+/// An OCI layout that was opened for reading: its index was read once, and is what everything below goes by.
+#[derive(Debug)]
+pub struct Layout {
+    dir: PathBuf,
+    handle: OwnedFd,
+    index: ImageIndex,
+}
+
+impl Layout {
+    /// Opens a layout: checks `oci-layout`, reads `index.json`.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = match rustix::fs::open(dir, flags, Mode::empty()) {
+            Ok(handle) => handle,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Err(not_found("an OCI layout", dir)),
+            Err(error) => return Err(StateError::io("read", dir)(error.into()).into()),
+        };
+        let file = |name: &str, limit| -> Result<Vec<u8>, StoreError> {
+            let path = dir.join(name);
+            match open_inside(&handle, name, OFlags::empty(), &path)? {
+                Some(file) => Ok(content::read_bounded(regular(file, &path)?, limit, &path.display().to_string())?),
+                None => Err(not_found(name, dir)),
+            }
+        };
+        check_version(&file("oci-layout", limits::OWN_FILE)?, dir)?;
+        let raw = file("index.json", limits::MANIFEST)?;
+        let malformed = |source| StoreError::Document { what: dir.join("index.json").display().to_string(), source };
+        match Manifest::parse(&raw, None).map_err(malformed)? {
+            Manifest::Index(index) => Ok(Self { dir: dir.to_owned(), handle, index }),
+            Manifest::Image(_) => Err(malformed(layout_error("index.json is an image manifest".to_owned()))),
+        }
+    }
+
+    /// The folder, as it was given.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The entries of `index.json`.
+    pub fn entries(&self) -> &[Descriptor] {
+        &self.index.manifests
+    }
+
+    /// The image that is meant, and the `ref.name` it stands under.
+    ///
+    /// Images are the entries whose manifest has no `subject` and that are neither a listing of attestations
+    /// (`sha256-<hex>`) nor marked by cosign as signatures or attestations. A name that fits exactly wins over one
+    /// that fits after its last `:`. A digest may also be that of an image inside one of the indexes.
+    pub fn find(&self, image: &LayoutImage) -> Result<(Descriptor, Option<String>), StoreError> {
+        let entries = || self.entries().iter().filter(|entry| !is_about_another(entry));
+        let (what, fitting): (String, Vec<&Descriptor>) = match image {
+            LayoutImage::Only => ("the image".to_owned(), entries().collect()),
+            LayoutImage::Named(wanted) => {
+                let exactly: Vec<_> = entries().filter(|entry| ref_name(entry) == Some(wanted)).collect();
+                let loosely = || {
+                    entries().filter(|entry| {
+                        ref_name(entry).and_then(|name| name.rsplit_once(':')).is_some_and(|(_, last)| last == wanted)
+                    })
+                };
+                let fitting = if exactly.is_empty() { loosely().collect() } else { exactly };
+                (format!("an image named {wanted:?}"), fitting)
+            }
+            LayoutImage::Digest(digest) => return self.find_digest(digest),
+        };
+        let mut images: Vec<&Descriptor> = Vec::new();
+        let mut unreadable = None;
+        for entry in once_each(fitting) {
+            match self.parse(entry) {
+                Ok(manifest) if manifest.subject().is_some() => {}
+                Ok(_) => images.push(entry),
+                // It might be the image that is meant, unless it is listed as something else.
+                Err(error) if entry.artifact_type.is_none() => unreadable = Some(error),
+                Err(_) => {}
+            }
+        }
+        if let Some(error) = unreadable {
+            return Err(error);
+        }
+        match images.as_slice() {
+            [one] => Ok(((*one).clone(), ref_name(one).map(str::to_owned))),
+            [] => Err(not_found(&what, &self.dir)),
+            several => Err(StoreError::Ambiguous {
+                what,
+                place: self.place(),
+                offered: several
+                    .iter()
+                    .map(|entry| format!("{} ({})", ref_name(entry).unwrap_or("unnamed"), entry.digest))
+                    .collect(),
+            }),
+        }
+    }
+
+    fn find_digest(&self, digest: &Digest) -> Result<(Descriptor, Option<String>), StoreError> {
+        if let Some(entry) = self.entry(digest) {
+            self.parse(entry)?;
+            return Ok((entry.clone(), ref_name(entry).map(str::to_owned)));
+        }
+        for entry in self.entries().iter().filter(|entry| !is_about_another(entry)) {
+            if let Ok(Manifest::Index(index)) = self.parse(entry)
+                && let Some(child) = index.manifests.iter().find(|child| child.digest == *digest)
+            {
+                self.parse(child)?;
+                return Ok((child.clone(), ref_name(entry).map(str::to_owned)));
+            }
+        }
+        Err(not_found(&digest.to_string(), &self.dir))
+    }
+
+    fn entry(&self, digest: &Digest) -> Option<&Descriptor> {
+        self.entries().iter().find(|entry| entry.digest == *digest)
+    }
+
+    /// Reads the manifest behind a descriptor: its size, digest and media type have to be what that says.
+    fn parse(&self, descriptor: &Descriptor) -> Result<Manifest, StoreError> {
+        let raw = self.blob(descriptor, limits::MANIFEST)?;
+        Manifest::parse(&raw, Some(&descriptor.media_type))
+            .map_err(|source| attached::document(&descriptor.digest, source))
+    }
+
+    fn place(&self) -> String {
+        self.dir.display().to_string()
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join("blobs/sha256").join(digest.hex())
+    }
+
+    /// The file of a blob; every step on the way has to be what it is and no link.
+    fn open_blob(&self, digest: &Digest) -> Result<File, StoreError> {
+        let path = self.path(digest);
+        let missing = || not_found(&digest.to_string(), &self.dir);
+        let folder = open_inside(&self.handle, "blobs", OFlags::DIRECTORY, &self.dir.join("blobs"))?;
+        let folder = folder.ok_or_else(missing)?;
+        let folder = open_inside(&folder, "sha256", OFlags::DIRECTORY, &self.dir.join("blobs/sha256"))?;
+        let folder = folder.ok_or_else(missing)?;
+        let file = open_inside(&folder, &digest.hex(), OFlags::empty(), &path)?.ok_or_else(missing)?;
+        regular(file, &path)
+    }
+}
+
+impl Store for Layout {
+    fn manifest(&self, digest: &Digest) -> Result<Served, StoreError> {
+        let what = format!("manifest {digest}");
+        let raw = content::read_bounded(self.open_blob(digest)?, limits::MANIFEST, &what)?;
+        match self.entry(digest) {
+            Some(entry) => content::check(&raw, digest, entry.size, &what)?,
+            None => content::check_digest(&raw, digest, &what)?,
+        }
+        let media_type = self.entry(digest).map(|entry| entry.media_type.clone());
+        Ok(Served { raw, digest: *digest, media_type })
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Referrers, StoreError> {
+        let mut attached = Attached::to(*subject);
+        let (fallback, legacy) = (attached::fallback_tag(subject), attached::legacy_tags(subject));
+        let mut listed = Vec::new();
+        for entry in once_each(self.entries()) {
+            match (cosign_kind(entry), ref_name(entry)) {
+                (Some(kind @ ("sigs" | "atts")), name) => {
+                    attached.legacy(format!("{} (cosign {kind})", name.unwrap_or(&entry.digest.to_string())));
+                }
+                (_, Some(name)) if legacy.iter().any(|legacy| legacy == name) => attached.legacy(name.to_owned()),
+                (_, Some(name)) if name == fallback => match self.parse(entry)? {
+                    Manifest::Index(index) => listed.extend(index.manifests),
+                    Manifest::Image(_) => {
+                        return Err(attached::document(
+                            &entry.digest,
+                            layout_error(format!("{name} should be an index of attestations, and is an image")),
+                        ));
+                    }
+                },
+                // Other images' attestations are no news here: only what names this one goes on.
+                _ => match self.parse(entry) {
+                    Ok(manifest) if manifest.subject().is_none_or(|named| named.digest != *subject) => {}
+                    _ if entry.digest == *subject => {}
+                    _ => listed.push(entry.clone()),
+                },
+            }
+        }
+        for hint in attached.candidates(listed, &self.place())? {
+            let served = self.blob(&hint, limits::MANIFEST).map(|raw| Served {
+                raw,
+                digest: hint.digest,
+                media_type: Some(hint.media_type.clone()),
+            });
+            attached.take(&hint, served)?;
+        }
+        Ok(attached.finish())
+    }
+
+    fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let Descriptor { digest, size, .. } = descriptor;
+        if *size > limit {
+            return Err(content::ContentError::TooLarge { what: digest.to_string(), limit }.into());
+        }
+        Ok(content::read_exact(self.open_blob(digest)?, digest, *size, limit, &digest.to_string())?)
+    }
+
+    fn copy_blob(&self, descriptor: &Descriptor, to: &mut dyn Write) -> Result<(), StoreError> {
+        let Descriptor { digest, size, .. } = descriptor;
+        if *size > limits::LAYER {
+            return Err(content::ContentError::TooLarge { what: digest.to_string(), limit: limits::LAYER }.into());
+        }
+        let mut hashing = Hashing::new(self.open_blob(digest)?.take(size.saturating_add(1)));
+        io::copy(&mut hashing, to).map_err(StateError::io("copy", &self.path(digest)))?;
+        let (_, actual, actual_size) = hashing.finish();
+        if actual_size != *size {
+            let what = digest.to_string();
+            return Err(content::ContentError::Size { what, expected: *size, actual: actual_size }.into());
+        }
+        if actual != *digest {
+            return Err(content::ContentError::Digest { what: digest.to_string(), expected: *digest, actual }.into());
+        }
+        Ok(())
+    }
+}
+
+/// The name an entry stands under, if it is one by the image-spec's grammar; others are as good as none.
+fn ref_name(entry: &Descriptor) -> Option<&str> {
+    let name = entry.annotations.get(names::REF_NAME)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:@/+".contains(&byte);
+    (name.len() <= 255 && !name.is_empty() && name.bytes().all(plain)).then_some(name)
+}
+
+/// Entries without those whose digest came before: two names for one image are one image.
+fn once_each<'a>(entries: impl IntoIterator<Item = &'a Descriptor>) -> impl Iterator<Item = &'a Descriptor> {
+    let mut seen = HashSet::new();
+    entries.into_iter().filter(move |entry| seen.insert(entry.digest))
+}
+
+fn cosign_kind(entry: &Descriptor) -> Option<&str> {
+    entry.annotations.get(names::COSIGN_KIND)?.strip_prefix("dev.cosignproject.cosign/")
+}
+
+/// Listings of attestations and cosign's older formats: entries that are about an image and are none.
+fn is_about_another(entry: &Descriptor) -> bool {
+    let by_kind = matches!(cosign_kind(entry), Some("sigs" | "atts"));
+    let by_name = ref_name(entry).and_then(|name| name.strip_prefix("sha256-")).is_some_and(|rest| {
+        let hex = rest.split('.').next().unwrap_or_default();
+        Digest::from_hex(hex).is_ok() && matches!(&rest[hex.len()..], "" | ".sig" | ".att" | ".sbom")
+    });
+    by_kind || by_name
+}
+
+fn check_version(bytes: &[u8], dir: &Path) -> Result<(), StoreError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct WireLayout {
+        image_layout_version: String,
+    }
+    const SHAPE: Shape = Shape { name: "image layout", known: &["imageLayoutVersion"], opaque: &[] };
+    let malformed = |source| StoreError::Document { what: dir.join("oci-layout").display().to_string(), source };
+    let wire: WireLayout = json::parse(bytes, &SHAPE).map_err(|error| malformed(error.into()))?;
+    if wire.image_layout_version != LAYOUT_VERSION {
+        let reason = format!("its version is {:?}, and only {LAYOUT_VERSION} is understood", wire.image_layout_version);
+        return Err(malformed(layout_error(reason)));
+    }
+    Ok(())
+}
+
+/// Opens a name directly inside a folder, following no link; `None` if there is nothing.
+fn open_inside(folder: &OwnedFd, name: &str, kind: OFlags, path: &Path) -> Result<Option<OwnedFd>, StoreError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | kind;
+    match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        Ok(file) => Ok(Some(file)),
+        Err(Errno::NOENT) => Ok(None),
+        // A link is ELOOP, or ENOTDIR where a folder was asked for.
+        Err(Errno::LOOP | Errno::NOTDIR) => Err(irregular(path)),
+        Err(error) => Err(StateError::io("read", path)(error.into()).into()),
+    }
+}
+
+fn regular(file: OwnedFd, path: &Path) -> Result<File, StoreError> {
+    let file = File::from(file);
+    match file.metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(file),
+        Ok(_) => Err(irregular(path)),
+        Err(error) => Err(StateError::io("read", path)(error).into()),
+    }
+}
+
+fn irregular(path: &Path) -> StoreError {
+    let reason = "it is a link or something else than a plain file or folder".to_owned();
+    StoreError::Document { what: path.display().to_string(), source: layout_error(reason) }
+}
+
+fn layout_error(reason: String) -> OciError {
+    OciError::Malformed { name: "image layout", reason }
+}
+
+fn not_found(what: &str, dir: &Path) -> StoreError {
+    StoreError::NotFound { what: what.to_owned(), place: dir.display().to_string() }
+}

@@ -1,0 +1,130 @@
+//! What counts as attached to an image, the same for registries and layouts.
+//!
+//! A listing only says where to look. Whether something is attached is what its own manifest says in `subject`; the
+//! descriptor in the listing is somebody's hint, and one that contradicts the manifest is passed over.
+
+use std::collections::HashSet;
+
+use super::{Referrers, Served, StoreError};
+use crate::class::{Class, Classified};
+use crate::content::{Digest, Document, limits};
+use crate::oci::{Descriptor, Manifest, OciError};
+
+/// The annotation in which bundles' manifests repeat the predicate type, unsigned.
+pub(crate) const PREDICATE_TYPE: &str = "dev.sigstore.bundle.predicateType";
+
+/// The tag under which attestations are listed where a registry has no referrers API (distribution-spec).
+pub(crate) fn fallback_tag(subject: &Digest) -> String {
+    format!("sha256-{}", subject.hex())
+}
+
+/// The tags of cosign's older formats for this image.
+pub(crate) fn legacy_tags(subject: &Digest) -> [String; 2] {
+    [".sig", ".att"].map(|suffix| format!("sha256-{}{suffix}", subject.hex()))
+}
+
+/// Collects what is attached to one image from descriptors that may be lies.
+pub(crate) struct Attached {
+    subject: Digest,
+    seen: HashSet<Digest>,
+    found: Referrers,
+}
+
+impl Attached {
+    /// Nothing yet.
+    pub(crate) fn to(subject: Digest) -> Self {
+        Self { subject, seen: HashSet::new(), found: Referrers::default() }
+    }
+
+    /// The descriptors that are worth reading, each once; an error when there are more than are read.
+    pub(crate) fn candidates(&mut self, listed: Vec<Descriptor>, place: &str) -> Result<Vec<Descriptor>, StoreError> {
+        let mut fresh = Vec::new();
+        for descriptor in listed {
+            if !self.seen.insert(descriptor.digest) {
+                continue;
+            }
+            if self.seen.len() > limits::REFERRERS {
+                return Err(StoreError::Limit {
+                    what: format!("what is attached to {}", self.subject),
+                    place: place.to_owned(),
+                    reason: format!("more than {} attestation manifests", limits::REFERRERS),
+                });
+            }
+            if descriptor.size > limits::MANIFEST {
+                let reason = format!("its manifest is said to have {} bytes", descriptor.size);
+                self.found.ignored.push((descriptor.digest, reason));
+            } else {
+                fresh.push(descriptor);
+            }
+        }
+        Ok(fresh)
+    }
+
+    /// Takes what came for a candidate. Garbage is noted and passed over, so that whoever may push cannot make a good
+    /// attestation unreadable; what could not be *asked* for is an error, since it might have been the good one.
+    pub(crate) fn take(&mut self, hint: &Descriptor, came: Result<Served, StoreError>) -> Result<(), StoreError> {
+        let read = came.and_then(|served| {
+            crate::content::check(&served.raw, &hint.digest, hint.size, &format!("manifest {}", hint.digest))?;
+            let manifest = Manifest::parse(&served.raw, served.media_type.as_deref());
+            let manifest = manifest.map_err(|source| document(&hint.digest, source))?;
+            Ok((served, manifest))
+        });
+        match read {
+            Ok((served, Manifest::Image(parsed))) => match self.objection(hint, &parsed) {
+                Some(reason) => self.found.ignored.push((hint.digest, reason)),
+                None => self.found.manifests.push(Document { raw: served.raw, digest: served.digest, parsed }),
+            },
+            Ok((_, Manifest::Index(_))) => self.found.ignored.push((hint.digest, "it is an index".to_owned())),
+            Err(error) if is_garbage(&error) => self.found.ignored.push((hint.digest, error.to_string())),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Notes a name of an older format.
+    pub(crate) fn legacy(&mut self, name: String) {
+        if !self.found.legacy.contains(&name) {
+            self.found.legacy.push(name);
+        }
+    }
+
+    /// All that was found.
+    pub(crate) fn finish(self) -> Referrers {
+        self.found
+    }
+
+    fn objection(&self, hint: &Descriptor, manifest: &crate::oci::ImageManifest) -> Option<String> {
+        match &manifest.subject {
+            None => return Some("it names no subject".to_owned()),
+            Some(subject) if subject.digest != self.subject => {
+                return Some(format!("its subject is {}", subject.digest));
+            }
+            Some(_) => {}
+        }
+        // Some clients put the config's media type into the listing where the manifest has an artifact type of its
+        // own; both are the manifest's words, anything else is not.
+        if let Some(said) = &hint.artifact_type
+            && manifest.artifact_type.as_ref() != Some(said)
+            && manifest.config.media_type != *said
+        {
+            return Some(format!("it is listed as {said:?}, which its manifest does not say"));
+        }
+        let predicate = |annotations: &std::collections::BTreeMap<_, String>| annotations.get(PREDICATE_TYPE).cloned();
+        if let (Some(said), Some(own)) = (predicate(&hint.annotations), predicate(&manifest.annotations))
+            && said != own
+        {
+            return Some(format!("it is listed with the predicate type {said:?}, and its manifest says {own:?}"));
+        }
+        None
+    }
+}
+
+/// A document error that names what it was found in.
+pub(crate) fn document(digest: &Digest, source: OciError) -> StoreError {
+    StoreError::Document { what: format!("manifest {digest}"), source }
+}
+
+fn is_garbage(error: &StoreError) -> bool {
+    matches!(error, StoreError::NotFound { .. })
+        || matches!(error.class(), Class::Integrity | Class::Format | Class::Limit)
+}

@@ -1,0 +1,285 @@
+//! What a container may have: limits, folders, variables. Nothing a person adds can weaken it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::LaunchError;
+use super::config::{is_harmless_path, steers_the_loader};
+
+/// Where the working folder is mounted.
+pub const WORKSPACE: &str = "/workspace";
+
+/// What a container can reach over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// Nothing.
+    None,
+    /// What the runtime's default network reaches.
+    Bridge,
+}
+
+/// A folder in memory that can be written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// Where, absolute.
+    pub path: String,
+    /// Bound, in bytes.
+    pub size: u64,
+}
+
+/// What a container gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// User and group id for hosts where bulla runs as root; elsewhere the container runs as the host's user.
+    pub user: (u32, u32),
+    /// Home folder: in memory, and gone with the container.
+    pub home: String,
+    /// Bound on memory, swap included, in bytes.
+    pub memory: u64,
+    /// Bound on processes.
+    pub pids: u32,
+    /// Bound on processors, in thousandths of one; absent: none.
+    pub milli_cpus: Option<u32>,
+    /// What can be reached.
+    pub network: Network,
+    /// Folders that can be written to, besides the home and the working folder.
+    pub tmpfs: Vec<Tmpfs>,
+}
+
+impl Default for Profile {
+    /// For images that do not come from a template: no network, and room for a small tool.
+    fn default() -> Self {
+        Self {
+            user: (1000, 1000),
+            home: "/home/agent".to_owned(),
+            memory: 4 << 30,
+            pids: 512,
+            milli_cpus: None,
+            network: Network::None,
+            tmpfs: vec![
+                Tmpfs { path: "/tmp".to_owned(), size: 1 << 30 },
+                Tmpfs { path: "/run".to_owned(), size: 64 << 20 },
+            ],
+        }
+    }
+}
+
+impl Profile {
+    /// Refuses a profile that says nothing, or too much: zero means "no limit" to a runtime.
+    pub(super) fn check(&self) -> Result<(), LaunchError> {
+        let refuse = |reason: String| Err(LaunchError::Profile { reason });
+        if self.user.0 == 0 || self.user.1 == 0 {
+            return refuse("containers do not run as root".to_owned());
+        }
+        if self.memory < 8 << 20 || self.pids == 0 || self.pids > 1 << 20 || self.milli_cpus == Some(0) {
+            return refuse("memory (at least 8 MiB), pids (up to 1,048,576) and cpus need a bound".to_owned());
+        }
+        let mut folders: Vec<&str> = self.tmpfs.iter().map(|tmpfs| tmpfs.path.as_str()).collect();
+        folders.push(&self.home);
+        folders.push(WORKSPACE);
+        for (index, folder) in folders.iter().enumerate() {
+            let covers = matches!(*folder, "/" | "/bin" | "/etc" | "/lib" | "/lib64" | "/sbin" | "/usr");
+            let unwritable = |c: char| !(c.is_ascii_alphanumeric() || "/._-".contains(c));
+            if covers || !is_harmless_path(folder) || folder.ends_with('/') || folder.contains(unwritable) {
+                return refuse(format!("{folder:?} is not a folder that can be in memory"));
+            }
+            if folders[..index].contains(folder) {
+                return refuse(format!("{folder:?} is there twice"));
+            }
+        }
+        if self.tmpfs.iter().any(|tmpfs| tmpfs.size == 0) {
+            return refuse("a folder in memory needs a size".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A folder of the host's that the container may write to, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace(String);
+
+impl Workspace {
+    /// Takes the real path of a folder. Refuses what would hand over more than a project: the root, the home folder
+    /// itself, credentials in it, the system's folders, and any folder with an engine's socket below it.
+    pub fn new(real: &Path, home: Option<&Path>, sockets: &[PathBuf]) -> Result<Self, LaunchError> {
+        let refuse =
+            |reason: &str| Err(LaunchError::Workspace { path: real.display().to_string(), reason: reason.to_owned() });
+        let Some(text) = real.to_str().filter(|text| !text.chars().any(|c| c.is_control() || ":,\"".contains(c)))
+        else {
+            return refuse("its name has a colon, a comma, a quote or a control character");
+        };
+        if !real.is_absolute() || real.components().any(|part| part.as_os_str() == "..") {
+            return refuse("it is not the real path of a folder");
+        }
+        if real.parent().is_none() {
+            return refuse("it is the whole file system");
+        }
+        const SYSTEM: [&str; 13] = [
+            "/bin",
+            "/boot",
+            "/dev",
+            "/etc",
+            "/lib",
+            "/lib64",
+            "/proc",
+            "/root/.ssh",
+            "/run",
+            "/sbin",
+            "/sys",
+            "/usr",
+            "/var/lib",
+        ];
+        if real == Path::new("/var") || SYSTEM.iter().any(|system| real.starts_with(system)) {
+            return refuse("it is part of the system");
+        }
+        if let Some(home) = home {
+            if home.starts_with(real) {
+                return refuse("it is the home folder, or holds it");
+            }
+            const CREDENTIALS: [&str; 9] =
+                [".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".config", ".local", ".netrc"];
+            if CREDENTIALS.iter().any(|name| real.starts_with(home.join(name))) {
+                return refuse("it is where programs keep credentials and settings");
+            }
+        }
+        if sockets.iter().any(|socket| socket.starts_with(real)) {
+            return refuse("the socket of a container engine is in it, and who has that has the machine");
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The path on the host.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Variables of the host's that the container gets, by name; their values never stand on a command line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Variables(Vec<(String, OsString)>);
+
+impl Variables {
+    /// Takes the variables of these names that are set. Refuses names that are none, and those that steer the
+    /// engine's own program, which gets the values too, or that hold keys of bulla's.
+    pub fn take<'a>(
+        names: impl IntoIterator<Item = &'a str>,
+        var: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, LaunchError> {
+        let mut taken = Vec::new();
+        for name in names {
+            let refuse = |reason| {
+                let name = name.chars().take(80).collect();
+                Err(LaunchError::Variable { name, reason })
+            };
+            let starts = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+            if !starts || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+                return refuse("write the name alone, letters, digits and _; the value is taken from the environment");
+            }
+            const STEERING: [&str; 9] =
+                ["DOCKER_", "CONTAINER", "BUILDAH_", "STORAGE_", "REGISTRY_", "XDG_", "BULLA_", "COSIGN_", "DBUS_"];
+            const EXACT: [&str; 7] = ["PATH", "HOME", "TMPDIR", "SSH_AUTH_SOCK", "GODEBUG", "GOTRACEBACK", "SHELL"];
+            if steers_the_loader(name)
+                || EXACT.contains(&name)
+                || STEERING.iter().any(|prefix| name.starts_with(prefix))
+            {
+                return refuse(
+                    "it would steer the container engine's own program, or hold a key that is not for containers",
+                );
+            }
+            if let Some(value) = var(name)
+                && !taken.iter().any(|(known, _)| known == name)
+            {
+                taken.push((name.to_owned(), value));
+            }
+        }
+        Ok(Self(taken))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &OsString)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::Classified;
+
+    #[test]
+    fn refuses_working_folders_that_hand_over_more_than_a_project() {
+        let home = Path::new("/home/ann");
+        let sockets = [PathBuf::from("/srv/engine/docker.sock")];
+        let code = |path: &str| Workspace::new(Path::new(path), Some(home), &sockets).map_err(|error| error.code());
+        for path in [
+            "/",
+            "/home",
+            "/home/ann",
+            "/home/ann/.ssh",
+            "/home/ann/.docker/x",
+            "/etc",
+            "/proc/self",
+            "/run",
+            "/usr/src",
+            "/srv",
+            "/srv/engine",
+            "/srv/engine/docker.sock",
+            "relative",
+            "",
+            "/a:b",
+            "/a,b",
+            "/a\nb",
+            "/a\"b",
+            "/a/../etc",
+        ] {
+            assert_eq!(code(path), Err("unsafe-workspace"), "{path:?}");
+        }
+        for path in ["/home/ann/project", "/srv/code", "/tmp/x", "/home/ann2", "/home/ann/.sshx"] {
+            assert_eq!(code(path), Ok(Workspace(path.to_owned())), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn takes_variables_by_name_and_only_harmless_ones() {
+        let var = |name: &str| (name != "UNSET").then(|| OsString::from("secret"));
+        let taken = Variables::take(["API_KEY", "UNSET", "API_KEY"], var).unwrap();
+        assert_eq!(taken.0, [("API_KEY".to_owned(), OsString::from("secret"))]);
+        for name in [
+            "",
+            "A=1",
+            "-A",
+            "--privileged",
+            "A B",
+            "A\n",
+            "1A",
+            "LD_PRELOAD",
+            "DOCKER_HOST",
+            "PATH",
+            "BULLA_KEY_PASSWORD",
+        ] {
+            assert!(Variables::take([name], var).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_profiles_without_bounds() {
+        assert!(Profile::default().check().is_ok());
+        let tmpfs =
+            |path: &str, size| Profile { tmpfs: vec![Tmpfs { path: path.to_owned(), size }], ..Profile::default() };
+        let bad = [
+            Profile { memory: 0, ..Profile::default() },
+            Profile { pids: 0, ..Profile::default() },
+            Profile { milli_cpus: Some(0), ..Profile::default() },
+            Profile { user: (0, 1000), ..Profile::default() },
+            Profile { home: "/".to_owned(), ..Profile::default() },
+            Profile { home: WORKSPACE.to_owned(), ..Profile::default() },
+            tmpfs("/tmp", 0),
+            tmpfs("/etc", 1),
+            tmpfs("/tmp:exec", 1),
+            tmpfs("/proc/x", 1),
+            tmpfs("tmp", 1),
+        ];
+        for profile in bad {
+            assert!(profile.check().is_err(), "{profile:?}");
+        }
+    }
+}
