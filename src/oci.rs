@@ -196,13 +196,11 @@ impl std::str::FromStr for Platform {
         };
         let parts: Vec<&str> = text.split('/').collect();
         match parts.as_slice() {
-            [os, architecture, variant @ ..] if variant.len() <= 1 && parts.iter().all(word) => {
-                Ok(Self {
-                    os: (*os).to_owned(),
-                    architecture: (*architecture).to_owned(),
-                    variant: variant.first().map(|variant| (*variant).to_owned()),
-                })
-            }
+            [os, architecture, variant @ ..] if variant.len() <= 1 && parts.iter().all(word) => Ok(Self {
+                os: (*os).to_owned(),
+                architecture: (*architecture).to_owned(),
+                variant: variant.first().map(|variant| (*variant).to_owned()),
+            }),
             _ => Err(OciError::Platform {
                 reason: format!("{:?} is not a platform: write linux/amd64", text.chars().take(40).collect::<String>()),
             }),

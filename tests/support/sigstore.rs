@@ -13,6 +13,7 @@
 //! and its SCT is over it. What only a party on the way could do is done to the JSON, with [`Attest::tamper`].
 
 pub mod cert;
+pub mod defects;
 pub mod der;
 pub mod key;
 pub mod log;
@@ -81,8 +82,7 @@ pub struct Fulcio {
 impl Fulcio {
     /// An authority of these years.
     pub fn new(organization: &str, validity: (Timestamp, Timestamp), window: Window) -> Self {
-        let root =
-            Authority::root(Name::new(organization, "sigstore"), Key::generate(Algorithm::P384), validity);
+        let root = Authority::root(Name::new(organization, "sigstore"), Key::generate(Algorithm::P384), validity);
         let name = Name::new(organization, "sigstore-intermediate");
         let intermediate = root.subordinate(name, Key::generate(Algorithm::P384), validity, |template| {
             template.usages = vec![CODE_SIGNING];
@@ -152,23 +152,33 @@ impl Sigstore {
         })
     }
 
+    /// What a verifier trusts in an instance that has neither CT nor a log, as GitHub's own.
+    pub fn github_root(&self) -> Value {
+        let mut root = self.trusted_root();
+        for logs in ["tlogs", "ctlogs"] {
+            root.as_object_mut().unwrap().remove(logs);
+        }
+        root
+    }
+
     /// The same as JSON text.
     pub fn trusted_root_json(&self) -> String {
         serde_json::to_string_pretty(&self.trusted_root()).unwrap()
     }
 
     /// A keyless signature over a statement: leaf with an SCT, Rekor v1 with promise and proof, bundle v0.3.
-    pub fn attest<'a>(&'a self, statement: &[u8], signer: &Signer) -> Attest<'a> {
+    pub fn attest(&self, statement: &[u8], signer: &Signer) -> Attest {
         let at = time(SIGNED_AT);
         let key = Key::p256();
         let leaf = leaf(&key, signer, at);
         Attest {
-            world: self,
+            world: self.clone(),
             payload: statement.to_vec(),
             payload_type: IN_TOTO.to_owned(),
             key,
             material: Material::Certificate(Box::new(leaf)),
             issuer: self.fulcio.intermediate.clone(),
+            issued: None,
             scts: vec![Sct::new(&self.ct, at)],
             chain: Vec::new(),
             signature: None,
@@ -181,7 +191,7 @@ impl Sigstore {
     }
 
     /// A signature with a key of the signer's own: no certificate, no log, no timestamp.
-    pub fn attest_with_key<'a>(&'a self, statement: &[u8], key: &Key) -> Attest<'a> {
+    pub fn attest_with_key(&self, statement: &[u8], key: &Key) -> Attest {
         let hint = STANDARD.encode(key.fingerprint());
         let base = self.attest(statement, &Signer::email("nobody@example.test", "https://example.test"));
         Attest { key: key.clone(), material: Material::Key { hint }, entries: Vec::new(), ..base }
@@ -225,8 +235,8 @@ impl Version {
 type Tamper = Box<dyn Fn(&mut Value)>;
 
 /// A signature about to be made. Every field may be changed before [`Attest::bundle`] makes it.
-pub struct Attest<'a> {
-    world: &'a Sigstore,
+pub struct Attest {
+    world: Sigstore,
     /// The statement.
     pub payload: Vec<u8>,
     /// Its type.
@@ -237,6 +247,8 @@ pub struct Attest<'a> {
     pub material: Material,
     /// Who issues the leaf.
     pub issuer: Authority,
+    /// The leaf, where it was issued before and is used again.
+    pub issued: Option<Vec<u8>>,
     /// What the CT log says of the leaf.
     pub scts: Vec<Sct>,
     /// Certificates after the leaf, in bundles that carry a chain.
@@ -253,7 +265,7 @@ pub struct Attest<'a> {
     tamper: Vec<Tamper>,
 }
 
-impl<'a> Attest<'a> {
+impl Attest {
     /// Everything happens at another time: certificate, SCT, log entry, timestamp.
     pub fn at(mut self, text: &str) -> Self {
         let at = time(text);
@@ -363,12 +375,21 @@ impl<'a> Attest<'a> {
         self
     }
 
+    /// The leaf as it is issued.
+    pub fn issue(&self) -> Vec<u8> {
+        match (&self.issued, &self.material) {
+            (Some(issued), _) => issued.clone(),
+            (None, Material::Certificate(leaf)) => leaf.sign_logged(&self.issuer, &self.scts),
+            (None, Material::Key { .. }) => panic!("a key has no leaf"),
+        }
+    }
+
     /// The bundle.
     pub fn value(&self) -> Value {
         let pae = pae(&self.payload_type, &self.payload);
         let signature = self.signature.clone().unwrap_or_else(|| self.key.sign(&pae));
         let certificate = match &self.material {
-            Material::Certificate(leaf) => Some(leaf.sign_logged(&self.issuer, &self.scts)),
+            Material::Certificate(_) => Some(self.issue()),
             Material::Key { .. } => None,
         };
         let logged = Logged {

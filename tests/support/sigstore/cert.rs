@@ -165,11 +165,7 @@ impl Template {
 
     /// An authority's own certificate.
     pub fn authority(subject: Name, key: &Key, validity: (Timestamp, Timestamp)) -> Self {
-        Self {
-            basic_constraints: Some((true, None)),
-            key_usage: Some(CERT_SIGN),
-            ..Self::new(subject, key, validity)
-        }
+        Self { basic_constraints: Some((true, None)), key_usage: Some(CERT_SIGN), ..Self::new(subject, key, validity) }
     }
 
     /// The certificate, signed by an issuer of this name and key.
@@ -216,11 +212,11 @@ impl Template {
         }
         if !self.usages.is_empty() {
             let usages: Vec<_> = self.usages.iter().map(|usage| der::oid(usage)).collect();
-            extensions.push(Extension { critical: self.usages_critical, ..Extension::new("2.5.29.37", der::seq(usages)) });
+            extensions
+                .push(Extension { critical: self.usages_critical, ..Extension::new("2.5.29.37", der::seq(usages)) });
         }
         extensions.push(Extension::new("2.5.29.14", der::octets(&key_identifier(&self.spki))));
-        extensions
-            .push(Extension::new("2.5.29.35", der::seq([der::tlv(0x80, &key_identifier(issuer_spki))])));
+        extensions.push(Extension::new("2.5.29.35", der::seq([der::tlv(0x80, &key_identifier(issuer_spki))])));
         if !self.san.is_empty() {
             let names: Vec<_> = self.san.iter().map(San::der).collect();
             extensions.push(critical("2.5.29.17", der::seq(names)));

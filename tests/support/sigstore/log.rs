@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha384};
 
 use super::Window;
 use super::key::{Algorithm, Key, pem};
@@ -150,7 +150,10 @@ impl Logged<'_> {
                 "signature": { "content": b64(self.signature), "publicKey": { "content": verifier_pem } },
             }),
             Kind::HashedRekord002 => json!({ "hashedRekordV002": {
-                "data": { "algorithm": "SHA2_256", "digest": b64(&Sha256::digest(&pae)) },
+                "data": match self.key.algorithm {
+                    Algorithm::P384 => json!({ "algorithm": "SHA2_384", "digest": b64(&Sha384::digest(&pae)) }),
+                    _ => json!({ "algorithm": "SHA2_256", "digest": b64(&Sha256::digest(&pae)) }),
+                },
                 "signature": { "content": b64(self.signature), "verifier": verifier },
             } }),
             Kind::Dsse002 => json!({ "dsseV002": {
@@ -215,12 +218,7 @@ pub struct Entry {
 impl Entry {
     /// What Rekor v1 returns for a DSSE envelope.
     pub fn rekor_v1(log: &Log, at: Timestamp) -> Self {
-        Self {
-            kind: Kind::Dsse001,
-            integrated_time: Some(at),
-            promise: Some(log.clone()),
-            ..Self::rekor_v2(log)
-        }
+        Self { kind: Kind::Dsse001, integrated_time: Some(at), promise: Some(log.clone()), ..Self::rekor_v2(log) }
     }
 
     /// What Rekor v2 returns for a DSSE envelope.
