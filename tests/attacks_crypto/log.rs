@@ -5,9 +5,9 @@ use crate::support::sigstore::defects::{self, Case};
 use crate::support::sigstore::log::Kind;
 use crate::{accepted, admitted, refused};
 
-use Style::{Dsse, Intoto, Tiled};
+use Style::{Dsse, Intoto, Tiled, TiledDsse};
 
-fn all(case: fn(Style) -> Case) -> [Case; 3] {
+fn all(case: fn(Style) -> Case) -> [Case; 4] {
     Style::ALL.map(case)
 }
 
@@ -22,6 +22,7 @@ refused! {
     fn g04_log_entry_of_another_signature_is_refused, Tlog: all(log::entry_of_another_signature);
     fn g04_log_entry_of_another_certificate_is_refused, Tlog: [
         log::entry_of_another_certificate(Dsse), log::entry_of_another_certificate(Tiled),
+        log::entry_of_another_certificate(TiledDsse),
     ];
     #[ignore = "open: an intoto entry is compared by its key only, not by its certificate"]
     fn g04_intoto_entry_of_another_certificate_is_refused, Tlog: log::entry_of_another_certificate(Intoto);
@@ -42,7 +43,9 @@ refused! {
     fn g06_checkpoint_of_another_root_is_refused, Tlog | Format: all(log::checkpoint_of_another_root);
     fn g06_checkpoint_of_another_size_is_refused, Tlog: all(log::checkpoint_of_another_size);
     fn g06_checkpoint_of_another_trusted_log_is_refused, Tlog: log::checkpoint_of_another_trusted_log();
-    fn g06_entry_that_claims_another_log_is_refused, Tlog: log::entry_claims_another_log();
+    fn g06_entry_that_claims_another_log_is_refused, Tlog: [
+        log::entry_claims_another_log(Tiled), log::entry_claims_another_log(TiledDsse),
+    ];
     fn g06_cosignatures_alone_are_refused, Tlog: all(log::checkpoint_with_cosignatures_only);
     fn g06_proof_without_a_checkpoint_is_refused, Tlog: all(log::proof_without_checkpoint);
     fn g06_proof_that_leads_elsewhere_is_refused, Tlog: all(log::proof_with_another_hash);
@@ -56,7 +59,9 @@ refused! {
         log::log_not_yet_trusted(Dsse), log::log_not_yet_trusted(Intoto),
     ];
     #[ignore = "open: the start of a Rekor v2 log's window is not held against the timestamp"]
-    fn g12_rekor_v2_log_of_the_future_is_refused, Tlog: log::log_not_yet_trusted(Tiled);
+    fn g12_rekor_v2_log_of_the_future_is_refused, Tlog: [
+        log::log_not_yet_trusted(Tiled), log::log_not_yet_trusted(TiledDsse),
+    ];
 
     fn g22_entry_relabelled_as_another_kind_is_refused, Tlog: [
         log::kind_relabelled(Dsse, Kind::Intoto002), log::kind_relabelled(Dsse, Kind::HashedRekord001),
@@ -65,6 +70,8 @@ refused! {
         log::kind_relabelled(Intoto, Kind::HashedRekord002), log::kind_relabelled(Intoto, Kind::Dsse002),
         log::kind_relabelled(Tiled, Kind::Dsse001), log::kind_relabelled(Tiled, Kind::Intoto002),
         log::kind_relabelled(Tiled, Kind::HashedRekord001), log::kind_relabelled(Tiled, Kind::Dsse002),
+        log::kind_relabelled(TiledDsse, Kind::Dsse001), log::kind_relabelled(TiledDsse, Kind::Intoto002),
+        log::kind_relabelled(TiledDsse, Kind::HashedRekord001), log::kind_relabelled(TiledDsse, Kind::HashedRekord002),
     ];
     #[ignore = "open: kind and version inside the body are not compared with the bundle's"]
     fn g22_body_that_names_another_kind_is_refused, Tlog: all(log::body_names_another_kind);
@@ -76,6 +83,7 @@ refused! {
 
     fn d09_many_copies_of_an_entry_are_refused, Limit: [
         log::entries_repeated(Dsse, 1000), log::entries_repeated(Tiled, 1000),
+        log::entries_repeated(TiledDsse, 1000),
     ];
 }
 
@@ -83,7 +91,7 @@ admitted! {
     fn g03_v01_with_a_promise_is_believed_where_v01_is_taken: log::relabelled_as_v01().legacy();
     fn g12_log_in_its_last_second_is_believed: log::log_trusted_until_that_second();
     fn g21_cosignatures_beside_the_logs_are_no_defect: all(log::checkpoint_with_cosignatures);
-    fn g22_dsse_in_rekor_v2_is_believed: log::dsse_in_rekor_v2();
+    fn g22_every_kind_of_entry_is_believed: all(log::good);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod support;
 
 mod identity;
 mod log;
+mod metamorphic;
 mod signature;
 mod statement;
 mod time;

@@ -19,11 +19,15 @@ pub enum Style {
     Intoto,
     /// Rekor v2, hashedrekord 0.0.2, with a timestamp.
     Tiled,
+    /// Rekor v2, dsse 0.0.2, with a timestamp. The library cannot read it.
+    TiledDsse,
 }
 
 impl Style {
+    /// All that the library can read.
+    pub const READ: [Self; 3] = [Self::Dsse, Self::Intoto, Self::Tiled];
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Dsse, Self::Intoto, Self::Tiled];
+    pub const ALL: [Self; 4] = [Self::Dsse, Self::Intoto, Self::Tiled, Self::TiledDsse];
 
     /// Logged in this way.
     pub fn log(self, bundle: Attest) -> Attest {
@@ -31,7 +35,12 @@ impl Style {
             Self::Dsse => bundle.rekor_v1(),
             Self::Intoto => bundle.rekor_v1().kind(Kind::Intoto002),
             Self::Tiled => bundle.rekor_v2(),
+            Self::TiledDsse => bundle.rekor_v2().kind(Kind::Dsse002),
         }
+    }
+
+    fn in_rekor_v2(self) -> bool {
+        matches!(self, Self::Tiled | Self::TiledDsse)
     }
 }
 
@@ -153,11 +162,6 @@ pub fn body_names_another_version(style: Style) -> Case {
     entry(style, |entry| entry.edit_body = Some(|body| body["apiVersion"] = json!("0.0.9")))
 }
 
-/// A Rekor v2 entry that is a dsse: written by sigstore-js.
-pub fn dsse_in_rekor_v2() -> Case {
-    entry(Style::Tiled, |entry| entry.kind = Kind::Dsse002)
-}
-
 /// A Rekor v1 log took a hashedrekord over the envelope.
 pub fn hashedrekord_over_an_envelope_in_rekor_v1() -> Case {
     entry(Style::Dsse, |entry| entry.kind = Kind::HashedRekord001)
@@ -197,7 +201,7 @@ pub fn entry_in_an_unknown_log_added(style: Style) -> Case {
     keyless(|bundle| {
         style.log(bundle).with(|bundle| {
             let mut second = bundle.entries[0].clone();
-            let log = if style == Style::Tiled { &rogue.rekor_v2 } else { &rogue.rekor_v1 };
+            let log = if style.in_rekor_v2() { &rogue.rekor_v2 } else { &rogue.rekor_v1 };
             second.log = log.clone();
             second.promise = second.promise.map(|_| log.clone());
             second.checkpoint().log = log.clone();
@@ -218,7 +222,7 @@ pub fn entries_repeated(style: Style, count: usize) -> Case {
 pub fn unknown_log(style: Style) -> Case {
     let rogue = Sigstore::new();
     entry(style, |entry| {
-        let log = if style == Style::Tiled { &rogue.rekor_v2 } else { &rogue.rekor_v1 };
+        let log = if style.in_rekor_v2() { &rogue.rekor_v2 } else { &rogue.rekor_v1 };
         entry.log = log.clone();
         entry.promise = entry.promise.take().map(|_| log.clone());
         entry.checkpoint().log = log.clone();
@@ -226,11 +230,11 @@ pub fn unknown_log(style: Style) -> Case {
 }
 
 /// The entry says another log than the one whose checkpoint it has; both are trusted.
-pub fn entry_claims_another_log() -> Case {
+pub fn entry_claims_another_log(style: Style) -> Case {
     let world = Sigstore::new();
     let id = STANDARD.encode(world.rekor_v1.id());
-    let bundle = attest(&world)
-        .rekor_v2()
+    let bundle = style
+        .log(attest(&world))
         .tamper(move |json| json["verificationMaterial"]["tlogEntries"][0]["logId"]["keyId"] = json!(id));
     Case::keyless(&world, bundle)
 }
