@@ -75,11 +75,11 @@ fn verify(arguments: &VerifyBundle) -> Result<()> {
     };
     let bundle = Bundle::parse(&read_file(&arguments.bundle, limits::BUNDLE)?).map_err(explained)?;
     let verified = match arguments.file_or_digest.parse::<Digest>() {
-        Ok(digest) => verify_blob(&bundle, Blob::Digest(&digest), &trust, Formats::ALL, jiff::Timestamp::now()),
+        Ok(digest) => verify_blob(&bundle, Blob::Digest(&digest), &trust, Formats::BUNDLES, jiff::Timestamp::now()),
         Err(_) => {
             let path = std::path::Path::new(&arguments.file_or_digest);
             let bytes = read_file(path, limits::LAYER).with_context(|| format!("cannot read {}", path.display()))?;
-            verify_blob(&bundle, Blob::Bytes(&bytes), &trust, Formats::ALL, jiff::Timestamp::now())
+            verify_blob(&bundle, Blob::Bytes(&bytes), &trust, Formats::BUNDLES, jiff::Timestamp::now())
         }
     };
     match verified.map_err(explained)?.signer() {

@@ -24,6 +24,16 @@ pub mod limits {
     pub const LAYER: u64 = 16 << 30;
     /// A layer once decompressed: gzip reaches 1000:1, so this is what stops a bomb.
     pub const LAYER_UNCOMPRESSED: u64 = 64 << 30;
+    /// Entries of one layer. A complete distribution with a desktop stays below 500,000.
+    pub const LAYER_ENTRIES: u64 = 1_000_000;
+    /// A path inside a layer, or what a link in it points at: Linux takes no longer one (PATH_MAX).
+    pub const PATH: usize = 4_096;
+    /// One name of a path (NAME_MAX).
+    pub const NAME: usize = 255;
+    /// Extended attributes and other extra records of one layer entry. Linux keeps 64 KiB of attributes for a file.
+    pub const ENTRY_RECORDS: u64 = 1 << 20;
+    /// The window a zstd frame may ask for, as a power of two: 32 MiB, the most that engines write.
+    pub const ZSTD_WINDOW_LOG: u32 = 25;
     /// Attestation manifests read for one image. Real images have fewer than ten.
     pub const REFERRERS: usize = 1_000;
     /// Pages of a referrers listing.

@@ -11,6 +11,7 @@ pub mod home;
 pub mod reference;
 // Foreign formats: parsers of hostile bytes, no effects.
 pub mod attestation;
+pub mod deb;
 pub mod json;
 pub mod oci;
 pub mod sbom;

@@ -1,0 +1,222 @@
+//! Taking in what an engine built: from a docker archive, an OCI layout, or an OCI layout in a tar file.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::EngineError;
+use crate::adapters::state::{self, StateError};
+use crate::content::{self, ContentError, Digest, Hashing, limits};
+use crate::json::{self, Shape};
+use crate::oci::{Descriptor, ImageConfig, Manifest, Platform, names};
+
+/// An image as an engine made it, on disk: not yet canonical.
+#[derive(Debug, Clone)]
+pub struct EngineImage {
+    /// The config, as the engine wrote it.
+    pub config: Vec<u8>,
+    /// Its platform.
+    pub platform: Platform,
+    /// Layers, lowest first.
+    pub layers: Vec<StoredLayer>,
+    /// The engine's own name for it: its manifest's digest, or its config's where it gave no manifest.
+    pub digest: Digest,
+}
+
+/// One layer on disk. The stored bytes were hashed; `diff_id` is what the config says, and is checked by whoever
+/// decompresses it.
+#[derive(Debug, Clone)]
+pub struct StoredLayer {
+    /// Media type, which says the compression.
+    pub media_type: String,
+    /// Where the bytes are.
+    pub path: PathBuf,
+    /// Digest of the stored bytes.
+    pub digest: Digest,
+    /// Size of the stored bytes.
+    pub size: u64,
+    /// Digest of the uncompressed archive, by the image's config.
+    pub diff_id: Digest,
+}
+
+impl StoredLayer {
+    /// The stored bytes.
+    pub fn open(&self) -> Result<File, StateError> {
+        File::open(&self.path).map_err(StateError::io("read", &self.path))
+    }
+}
+
+/// Files of one archive. Images have a few hundred at most.
+const ARCHIVE_FILES: usize = 10_000;
+
+/// Reads what `docker image save` writes, as a stream. Files go to `blobs`, which is created.
+pub fn docker_archive(from: impl Read, blobs: &Path) -> Result<EngineImage, EngineError> {
+    let files = unpack(from, blobs)?;
+    let shape = Shape { name: "manifest.json", known: &["Config", "RepoTags", "Layers"], opaque: &[] };
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Entry {
+        config: String,
+        layers: Vec<String>,
+    }
+    let file = |name: &str| files.get(name).ok_or_else(|| refused(format!("there is no {name:?} in the archive")));
+    let manifest = file("manifest.json")?.read(limits::MANIFEST)?;
+    let entries: Vec<Entry> = json::parse(&manifest, &shape).map_err(crate::oci::OciError::from)?;
+    let [entry] = entries.as_slice() else {
+        return Err(refused(format!("the archive has {} images", entries.len())));
+    };
+    let config = file(&entry.config)?;
+    let (digest, config) = (config.digest, config.read(limits::CONFIG)?);
+    let layers: Vec<_> = entry.layers.iter().map(|name| file(name)).collect::<Result<_, _>>()?;
+    let stored = layers.into_iter().map(|file| Ok((file.media_type()?.to_owned(), file.clone())));
+    assemble(config, digest, stored.collect::<Result<Vec<_>, EngineError>>()?)
+}
+
+/// Reads an OCI layout that an engine wrote into a folder of this build's own.
+pub fn layout(dir: &Path) -> Result<EngineImage, EngineError> {
+    let index = state::read_file(&dir.join("index.json"), limits::MANIFEST)?;
+    let mut manifest = Manifest::parse(&index, Some(names::INDEX))?;
+    let mut digest = Digest::of(&index);
+    // BuildKit puts an index into the index where attestations were asked for; more depth than that has no meaning.
+    for _ in 0..2 {
+        let Manifest::Index(index) = &manifest else { break };
+        let images: Vec<_> = index.manifests.iter().filter(|entry| !is_attestation(entry)).collect();
+        let [one] = images.as_slice() else {
+            return Err(refused(format!("the layout has {} images", images.len())));
+        };
+        digest = one.digest;
+        let raw = blob(dir, one)?.read(limits::MANIFEST)?;
+        manifest = Manifest::parse(&raw, Some(&one.media_type.clone()))?;
+    }
+    let Manifest::Image(manifest) = manifest else { return Err(refused("the layout has no image".to_owned())) };
+    let config = blob(dir, &manifest.config)?.read(limits::CONFIG)?;
+    let layer = |layer: &Descriptor| Ok((layer.media_type.clone(), blob(dir, layer)?));
+    let layers: Vec<_> = manifest.layers.iter().map(layer).collect::<Result<_, EngineError>>()?;
+    assemble(config, digest, layers)
+}
+
+/// Reads an OCI layout in a tar file. It is unpacked below `dir`, which is created, by digest alone.
+pub fn layout_tar(path: &Path, dir: &Path) -> Result<EngineImage, EngineError> {
+    let file = File::open(path).map_err(StateError::io("read", path))?;
+    let files = unpack(file, &dir.join("blobs/sha256"))?;
+    let index = files.get("index.json").ok_or_else(|| refused("there is no index.json in it".to_owned()))?;
+    state::write_file(&dir.join("index.json"), &index.read(limits::MANIFEST)?)?;
+    layout(dir)
+}
+
+fn assemble(config: Vec<u8>, digest: Digest, layers: Vec<(String, Stored)>) -> Result<EngineImage, EngineError> {
+    let parsed = ImageConfig::parse(&config)?;
+    if parsed.diff_ids.len() != layers.len() {
+        return Err(refused(format!(
+            "its config names {} layers, and there are {}",
+            parsed.diff_ids.len(),
+            layers.len()
+        )));
+    }
+    let platform = Platform { os: parsed.os, architecture: parsed.architecture, variant: parsed.variant };
+    let layer = |((media_type, stored), diff_id): ((String, Stored), Digest)| {
+        if media_type == names::LAYER_TAR && stored.digest != diff_id {
+            let what = "an uncompressed layer".to_owned();
+            return Err(ContentError::Digest { what, expected: diff_id, actual: stored.digest });
+        }
+        let Stored { path, digest, size } = stored;
+        Ok(StoredLayer { media_type, path, digest, size, diff_id })
+    };
+    let layers = layers.into_iter().zip(parsed.diff_ids).map(layer).collect::<Result<_, _>>()?;
+    Ok(EngineImage { config, platform, layers, digest })
+}
+
+/// A file that was hashed.
+#[derive(Debug, Clone)]
+struct Stored {
+    path: PathBuf,
+    digest: Digest,
+    size: u64,
+}
+
+impl Stored {
+    fn read(&self, limit: u64) -> Result<Vec<u8>, EngineError> {
+        let file = File::open(&self.path).map_err(StateError::io("read", &self.path))?;
+        Ok(content::read_exact(file, &self.digest, self.size, limit, &self.path.display().to_string())?)
+    }
+
+    /// The compression, by its first bytes: docker archives do not say.
+    fn media_type(&self) -> Result<&'static str, EngineError> {
+        let mut magic = Vec::new();
+        let file = File::open(&self.path).and_then(|file| file.take(4).read_to_end(&mut magic));
+        file.map_err(StateError::io("read", &self.path))?;
+        Ok(match magic.as_slice() {
+            [0x1f, 0x8b, ..] => names::LAYER_GZIP,
+            [0x28, 0xb5, 0x2f, 0xfd] => names::LAYER_ZSTD,
+            _ => names::LAYER_TAR,
+        })
+    }
+}
+
+/// Every regular file of a tar, by its name in it, stored by digest below `blobs`; links resolved to what they name.
+fn unpack(from: impl Read, blobs: &Path) -> Result<BTreeMap<String, Stored>, EngineError> {
+    state::create_dir(blobs)?;
+    let malformed = |error: io::Error| refused(format!("the archive cannot be read: {error}"));
+    let mut files = BTreeMap::new();
+    let mut links = Vec::new();
+    let mut archive = tar::Archive::new(from);
+    for entry in archive.entries().map_err(malformed)? {
+        let mut entry = entry.map_err(malformed)?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if files.len() + links.len() >= ARCHIVE_FILES {
+            return Err(refused(format!("the archive has more than {ARCHIVE_FILES} files")));
+        }
+        match entry.header().entry_type() {
+            tar::EntryType::Regular => {
+                let aside = tempfile::NamedTempFile::new_in(blobs).map_err(StateError::io("write in", blobs))?;
+                let mut hashing = Hashing::new(aside);
+                io::copy(&mut (&mut entry).take(limits::LAYER_UNCOMPRESSED), &mut hashing).map_err(malformed)?;
+                let (aside, digest, size) = hashing.finish();
+                let path = blobs.join(digest.hex());
+                aside.persist(&path).map_err(|error| StateError::io("write", &path)(error.error))?;
+                files.insert(name, Stored { path, digest, size });
+            }
+            // docker writes a layer that occurs twice once, and a link to it.
+            tar::EntryType::Symlink | tar::EntryType::Link => {
+                let to = entry.link_name_bytes().map(|to| String::from_utf8_lossy(&to).into_owned());
+                links.push((name, to.unwrap_or_default()));
+            }
+            _ => {}
+        }
+    }
+    for (name, to) in links {
+        let target = to.trim_start_matches("../");
+        if let Some(stored) = files.get(target).cloned() {
+            files.insert(name, stored);
+        }
+    }
+    Ok(files)
+}
+
+/// The blob that a descriptor names, hashed now.
+fn blob(dir: &Path, descriptor: &Descriptor) -> Result<Stored, EngineError> {
+    let path = dir.join("blobs/sha256").join(descriptor.digest.hex());
+    let what = path.display().to_string();
+    let file = fs::File::open(&path).map_err(StateError::io("read", &path))?;
+    let mut hashing = Hashing::new(file.take(descriptor.size.saturating_add(1)));
+    io::copy(&mut hashing, &mut io::sink()).map_err(StateError::io("read", &path))?;
+    let (_, digest, size) = hashing.finish();
+    if size != descriptor.size {
+        return Err(ContentError::Size { what, expected: descriptor.size, actual: size }.into());
+    }
+    if digest != descriptor.digest {
+        return Err(ContentError::Digest { what, expected: descriptor.digest, actual: digest }.into());
+    }
+    Ok(Stored { path, digest, size })
+}
+
+fn is_attestation(entry: &Descriptor) -> bool {
+    entry.annotations.contains_key(names::BUILDKIT_REFERENCE_TYPE)
+}
+
+fn refused(reason: String) -> EngineError {
+    EngineError::Output { engine: "the engine".to_owned(), reason }
+}

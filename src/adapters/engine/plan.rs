@@ -1,0 +1,266 @@
+//! What each engine is told, as argument vectors: pure, so that a reader and a test see it whole.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use super::{Builder, Engine};
+use crate::adapters::process::Invocation;
+use crate::oci::Platform;
+
+/// One build, as any engine is told it.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Folder with the Dockerfile, the template's files and the inputs: all that the build can see.
+    pub context: PathBuf,
+    /// Folder of this build alone, for the engine's storage, temporary files and output.
+    pub work: PathBuf,
+    /// Tag that no other build uses; taken away afterwards.
+    pub tag: String,
+    /// The platform to build for.
+    pub platform: Platform,
+    /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
+    pub source_date_epoch: i64,
+    /// Labels of the image, besides those in the Dockerfile.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Where the result comes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// A docker archive, on standard output of this program.
+    Archive(Invocation),
+    /// An OCI layout in this folder, once this program has run.
+    Layout(Invocation, PathBuf),
+    /// An OCI layout in this tar file, written by the build itself.
+    LayoutTar(PathBuf),
+}
+
+/// What is run for one build, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The build.
+    pub build: Invocation,
+    /// How its result is had.
+    pub output: Output,
+    /// What leaves nothing behind; run whatever happened before.
+    pub clean_up: Vec<Invocation>,
+}
+
+impl Engine {
+    /// What this engine is told for a job. No vector has a network, a cache or a frontend in it.
+    pub fn plan(&self, job: &Job) -> Plan {
+        match &self.builder {
+            Builder::Buildx { export: true } => self.plan_buildx_export(job),
+            Builder::Buildx { export: false } | Builder::BuildKit | Builder::Classic => self.plan_docker(job),
+            Builder::Buildah { storage, rootless } => self.plan_buildah(job, storage, *rootless),
+            Builder::Podman { storage, rootless } => self.plan_podman(job, storage, *rootless),
+        }
+    }
+
+    fn plan_docker(&self, job: &Job) -> Plan {
+        let platform = job.platform.to_string();
+        let front: &[&str] = match self.builder {
+            Builder::Buildx { .. } => &["buildx", "build", "--load", "--platform", &platform],
+            // Only the classic builder leaves containers behind, and only it knows no platforms.
+            Builder::Classic => &["build", "--force-rm"],
+            _ => &["build", "--platform", &platform],
+        };
+        let mut words = self.build_words(job);
+        words.splice(0..1, front.iter().map(OsString::from));
+        words.extend(["--tag".into(), job.tag.clone().into(), job.context.clone().into()]);
+        let build = self.docker(job, words);
+        let output = Output::Archive(self.docker(job, ["image", "save", &job.tag].map(OsString::from)));
+        let clean_up = vec![self.docker(job, ["image", "rm", "--force", &job.tag].map(OsString::from))];
+        Plan { build, output, clean_up }
+    }
+
+    fn plan_buildx_export(&self, job: &Job) -> Plan {
+        let to = job.work.join("image.tar");
+        let mut output = OsString::from("type=oci,dest=");
+        output.push(&to);
+        let mut words = vec!["buildx".into()];
+        words.extend(self.build_words(job));
+        words.extend(["--platform".into(), job.platform.to_string().into(), "--output".into(), output]);
+        words.push(job.context.clone().into());
+        Plan { build: self.docker(job, words), output: Output::LayoutTar(to), clean_up: Vec::new() }
+    }
+
+    /// `build` and the flags that docker, buildah and podman have in common.
+    fn build_words(&self, job: &Job) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["build".into(), "--no-cache".into()];
+        // buildah's chroot isolation knows no network but the one it is started in.
+        if !matches!(self.builder, Builder::Buildah { .. }) {
+            words.extend(["--network".into(), "none".into()]);
+        }
+        words.extend(["--file".into(), job.context.join("Dockerfile").into()]);
+        words.extend(["--build-arg".into(), format!("SOURCE_DATE_EPOCH={}", job.source_date_epoch).into()]);
+        for (name, value) in &job.labels {
+            words.extend(["--label".into(), format!("{name}={value}").into()]);
+        }
+        words
+    }
+
+    fn docker(&self, job: &Job, words: impl IntoIterator<Item = OsString>) -> Invocation {
+        let buildkit = if matches!(self.builder, Builder::Classic) { "0" } else { "1" };
+        self.with_env(Invocation::new(&self.program, words), job)
+            .env("DOCKER_BUILDKIT", buildkit)
+            .env("BUILDKIT_PROGRESS", "plain")
+            .env("BUILDX_NO_DEFAULT_ATTESTATIONS", "1")
+    }
+
+    fn plan_buildah(&self, job: &Job, storage: &str, rootless: bool) -> Plan {
+        let mut words = self.build_words(job);
+        words.splice(1..1, ["--isolation", "chroot", "--format", "oci", "--layers=false"].map(OsString::from));
+        words.extend(["--http-proxy=false", "--identity-label=false", "--pull=false"].map(OsString::from));
+        words.extend(["--platform".into(), job.platform.to_string().into()]);
+        words.extend(["--tag".into(), job.tag.clone().into(), job.context.clone().into()]);
+        let build = self.isolated(job, storage, rootless, words);
+        let to = job.work.join("image");
+        let push = self.push_words(job, &to);
+        let clean_up = self.remove_storage(job, rootless);
+        Plan { build, output: Output::Layout(self.isolated(job, storage, rootless, push), to), clean_up }
+    }
+
+    fn plan_podman(&self, job: &Job, storage: &str, rootless: bool) -> Plan {
+        let mut words = self.build_words(job);
+        words.splice(1..1, ["--format", "oci", "--layers=false"].map(OsString::from));
+        words.extend(["--http-proxy=false", "--identity-label=false", "--pull=false"].map(OsString::from));
+        words.extend(["--platform".into(), job.platform.to_string().into()]);
+        words.extend(["--tag".into(), job.tag.clone().into(), job.context.clone().into()]);
+        let run = |words: Vec<OsString>| {
+            let mut all = storage_words(&job.work, storage);
+            all.extend(words);
+            self.with_env(Invocation::new(&self.program, all), job)
+        };
+        let to = job.work.join("image");
+        let output = Output::Layout(run(self.push_words(job, &to)), to);
+        Plan { build: run(words), output, clean_up: self.remove_storage(job, rootless) }
+    }
+
+    fn push_words(&self, job: &Job, to: &Path) -> Vec<OsString> {
+        let mut target = OsString::from("oci:");
+        target.push(to);
+        target.push(":image");
+        let mut words: Vec<OsString> = vec!["push".into()];
+        if matches!(self.builder, Builder::Buildah { .. }) {
+            words.push("--disable-compression".into()); // podman has no such word and compresses
+        }
+        words.extend([job.tag.clone().into(), target]);
+        words
+    }
+
+    /// buildah in a network namespace of its own, where there is nothing but an idle loopback; in a mount namespace
+    /// too, so that no mount outlives it. An ordinary user gets both inside buildah's user namespace.
+    fn isolated(&self, job: &Job, storage: &str, rootless: bool, words: Vec<OsString>) -> Invocation {
+        let mut all = Vec::new();
+        if rootless {
+            all.extend(["unshare".into(), "--".into(), "unshare".into()]);
+        }
+        all.extend(["--net".into(), "--mount".into(), "--".into(), self.program.clone().into()]);
+        all.extend(storage_words(&job.work, storage));
+        all.extend(words);
+        let first: &OsStr = if rootless { self.program.as_os_str() } else { OsStr::new("unshare") };
+        self.with_env(Invocation::new(first, all), job)
+    }
+
+    /// Storage made by an ordinary user belongs to that user's subordinate ids, which only the user namespace can
+    /// remove. As root, removing the folder does it.
+    fn remove_storage(&self, job: &Job, rootless: bool) -> Vec<Invocation> {
+        if !rootless {
+            return Vec::new();
+        }
+        let storage = job.work.join("storage");
+        let words: [OsString; 5] = ["unshare".into(), "rm".into(), "-rf".into(), "--".into(), storage.into()];
+        vec![self.with_env(Invocation::new(&self.program, words), job)]
+    }
+
+    fn with_env(&self, invocation: Invocation, job: &Job) -> Invocation {
+        let invocation = self.env.iter().fold(invocation, |invocation, (name, value)| invocation.env(name, value));
+        invocation.env("LC_ALL", "C").env("TMPDIR", job.work.join("tmp"))
+    }
+}
+
+/// Storage of this build alone: no tag of anybody else's is touched, and two builds never meet.
+pub(super) fn storage_words(work: &Path, driver: &str) -> Vec<OsString> {
+    let at = |name: &str| OsString::from(work.join("storage").join(name));
+    vec!["--root".into(), at("root"), "--runroot".into(), at("run"), "--storage-driver".into(), driver.into()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> Job {
+        Job {
+            context: "/w/context".into(),
+            work: "/w".into(),
+            tag: "localhost/bulla-build:abc".into(),
+            platform: "linux/amd64".parse().unwrap(),
+            source_date_epoch: 1_760_000_000,
+            labels: [("a.b".to_owned(), "c d".to_owned())].into(),
+        }
+    }
+
+    fn engine(program: &str, builder: Builder) -> Engine {
+        let env = vec![("PATH".into(), "/bin".into())];
+        Engine { program: program.into(), version: "1".into(), builder, env }
+    }
+
+    fn text(engine: &Engine) -> Vec<String> {
+        let plan = engine.plan(&job());
+        let mut lines = vec![plan.build.display()];
+        match &plan.output {
+            Output::Archive(invocation) => lines.push(invocation.display()),
+            Output::Layout(invocation, dir) => lines.push(format!("{} > {}", invocation.display(), dir.display())),
+            Output::LayoutTar(path) => lines.push(format!("> {}", path.display())),
+        }
+        lines.extend(plan.clean_up.iter().map(Invocation::display));
+        lines
+    }
+
+    #[test]
+    fn tells_docker_to_build_without_network_and_cache() {
+        let common = "--no-cache --network none --file /w/context/Dockerfile --build-arg SOURCE_DATE_EPOCH=1760000000";
+        let end = "--label \"a.b=c d\" --tag localhost/bulla-build:abc /w/context";
+        let save = "/bin/docker image save localhost/bulla-build:abc";
+        let remove = "/bin/docker image rm --force localhost/bulla-build:abc";
+        for (builder, words) in [
+            (Builder::Classic, "build --force-rm"),
+            (Builder::BuildKit, "build --platform linux/amd64"),
+            (Builder::Buildx { export: false }, "buildx build --load --platform linux/amd64"),
+        ] {
+            let seen = text(&engine("/bin/docker", builder));
+            assert_eq!(seen, [&format!("/bin/docker {words} {common} {end}"), save, remove]);
+        }
+        let seen = text(&engine("/bin/docker", Builder::Buildx { export: true }));
+        let end = "--label \"a.b=c d\" --platform linux/amd64 --output type=oci,dest=/w/image.tar /w/context";
+        assert_eq!(seen, [&format!("/bin/docker buildx build {common} {end}"), "> /w/image.tar"]);
+    }
+
+    #[test]
+    fn runs_buildah_in_a_network_namespace_of_its_own() {
+        let storage = "--root /w/storage/root --runroot /w/storage/run --storage-driver overlay";
+        let build = "build --isolation chroot --format oci --layers=false --no-cache --file /w/context/Dockerfile \
+                     --build-arg SOURCE_DATE_EPOCH=1760000000 --label \"a.b=c d\" --http-proxy=false \
+                     --identity-label=false --pull=false --platform linux/amd64 --tag localhost/bulla-build:abc /w/context";
+        let push = "push --disable-compression localhost/bulla-build:abc oci:/w/image:image > /w/image";
+        let buildah = |rootless| Builder::Buildah { storage: "overlay".into(), rootless };
+        let inner = format!("unshare --net --mount -- /bin/buildah {storage}");
+        let seen = text(&engine("/bin/buildah", buildah(false)));
+        assert_eq!(seen, [format!("{inner} {build}"), format!("{inner} {push}")]);
+        let seen = text(&engine("/bin/buildah", buildah(true)));
+        let outer = "/bin/buildah unshare --";
+        let remove = "/bin/buildah unshare rm -rf -- /w/storage".to_owned();
+        assert_eq!(seen, [format!("{outer} {inner} {build}"), format!("{outer} {inner} {push}"), remove]);
+    }
+
+    #[test]
+    fn gives_engines_no_environment_but_what_is_named() {
+        let plan = engine("/bin/docker", Builder::Classic).plan(&job());
+        let names: Vec<_> = plan.build.env.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+        let expected =
+            ["PATH", "LC_ALL", "TMPDIR", "DOCKER_BUILDKIT", "BUILDKIT_PROGRESS", "BUILDX_NO_DEFAULT_ATTESTATIONS"];
+        assert_eq!(names, expected);
+    }
+}
