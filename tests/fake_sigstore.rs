@@ -152,7 +152,7 @@ fn defects_of_the_log_entry_are_refused_as_such() {
         log::no_entry() => "must have an inclusion proof",
         log::promise_without_proof() => "must have an inclusion proof",
         log::relabelled_as_v02() => "must have an inclusion proof",
-        log::promise_of_another_key() => "SET verification failed",
+        log::promise_of_another_key(Dsse) => "SET verification failed",
         log::hashedrekord_over_an_envelope_in_rekor_v1() => "incompatible with a DSSE envelope",
         log::entry_names_another_algorithm() => "malformed log entry",
         log::entry_of_another_statement(Dsse) => "payload hash mismatch",

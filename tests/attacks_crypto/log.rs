@@ -51,7 +51,7 @@ refused! {
     fn g06_proof_that_leads_elsewhere_is_refused, Tlog: all(log::proof_with_another_hash);
     fn g06_proof_that_is_too_long_is_refused, Tlog: all(log::proof_too_long);
     fn g06_proof_of_another_index_is_refused, Tlog: all(log::proof_of_another_index);
-    fn g06_promise_of_another_key_is_refused, Tlog: log::promise_of_another_key();
+    fn g06_promise_of_another_key_is_refused, Tlog: log::promise_of_another_key(Dsse);
     fn d07_negative_index_is_refused, Format: all(log::negative_index);
 
     fn g12_retired_log_is_refused, Tlog: all(log::log_retired_before);

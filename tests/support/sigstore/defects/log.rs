@@ -17,6 +17,8 @@ pub enum Style {
     Dsse,
     /// Rekor v1, intoto 0.0.2.
     Intoto,
+    /// Rekor v1, intoto 0.0.1: in cosign's legacy format only.
+    OldIntoto,
     /// Rekor v2, hashedrekord 0.0.2, with a timestamp.
     Tiled,
     /// Rekor v2, dsse 0.0.2, with a timestamp. The library cannot read it.
@@ -26,7 +28,7 @@ pub enum Style {
 impl Style {
     /// All that the library can read.
     pub const READ: [Self; 3] = [Self::Dsse, Self::Intoto, Self::Tiled];
-    /// All of them.
+    /// All that bundles have.
     pub const ALL: [Self; 4] = [Self::Dsse, Self::Intoto, Self::Tiled, Self::TiledDsse];
 
     /// Logged in this way.
@@ -34,6 +36,7 @@ impl Style {
         match self {
             Self::Dsse => bundle.rekor_v1(),
             Self::Intoto => bundle.rekor_v1().kind(Kind::Intoto002),
+            Self::OldIntoto => bundle.rekor_v1().kind(Kind::Intoto001),
             Self::Tiled => bundle.rekor_v2(),
             Self::TiledDsse => bundle.rekor_v2().kind(Kind::Dsse002),
         }
@@ -349,9 +352,9 @@ pub fn negative_index(style: Style) -> Case {
 }
 
 /// The promise is somebody else's.
-pub fn promise_of_another_key() -> Case {
+pub fn promise_of_another_key(style: Style) -> Case {
     let rogue = Sigstore::new();
-    entry(Style::Dsse, |entry| entry.promise = Some(rogue.rekor_v1))
+    entry(style, |entry| entry.promise = Some(rogue.rekor_v1))
 }
 
 /// The log's key counted until before the entry, says the trusted root.
