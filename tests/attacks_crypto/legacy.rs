@@ -16,24 +16,24 @@ use Style::{Dsse, Intoto, OldIntoto};
 
 /// The three kinds of entries that attestations have in Rekor v1.
 fn all(case: fn(Style) -> Case) -> [Case; 3] {
-    [OldIntoto, Intoto, Dsse].map(|style| case(style).as_attestation())
+    [OldIntoto, Intoto, Dsse].map(|style| case(style).into_attestation())
 }
 
 /// An attestation with an intoto 0.0.1 entry, edited.
 fn old(edit: impl FnOnce(Attest) -> Attest) -> Case {
-    keyless(|bundle| edit(OldIntoto.log(bundle))).as_attestation()
+    keyless(|bundle| edit(OldIntoto.log(bundle))).into_attestation()
 }
 
 /// The same in a world that was edited.
 fn old_in(change: impl FnOnce(&mut Sigstore)) -> Case {
-    in_world(change, |bundle| OldIntoto.log(bundle)).as_attestation()
+    in_world(change, |bundle| OldIntoto.log(bundle)).into_attestation()
 }
 
 /// A signature over a payload, as it is.
 fn simple(payload: Vec<u8>, edit: impl FnOnce(Attest) -> Attest) -> Case {
     let world = Sigstore::new();
     let bundle = world.attest(&payload, &signer()).kind(Kind::HashedRekord001).with(|bundle| bundle.simple = true);
-    Case::keyless(&world, edit(bundle)).as_signature()
+    Case::keyless(&world, edit(bundle)).into_signature()
 }
 
 fn image_signature() -> Case {
@@ -57,20 +57,23 @@ fn transplanted(case: Case, name: &str, donor: Case) -> Case {
 }
 
 fn other_attestation(style: Style) -> Case {
-    keyless(|bundle| style.log(bundle)).as_attestation()
+    keyless(|bundle| style.log(bundle)).into_attestation()
 }
 
 admitted! {
     fn e08_legacy_layers_are_believed_where_a_policy_names_them: [
-        log::good(OldIntoto).as_attestation(), log::good(Intoto).as_attestation(), log::good(Dsse).as_attestation(),
+        log::good(OldIntoto).into_attestation(), log::good(Intoto).into_attestation(), log::good(Dsse).into_attestation(),
         image_signature(),
+    ];
+    fn g12_keys_layers_are_believed_where_the_policy_names_the_key: [
+        crate::defects::good_key().into_attestation(), crate::defects::good_logged_key().into_attestation(),
     ];
 }
 
 refused! {
     fn e08_legacy_layers_are_refused_by_default, Format: [
-        Case { legacy: false, ..log::good(OldIntoto).as_attestation() },
-        Case { legacy: false, ..log::good(Dsse).as_attestation() }, Case { legacy: false, ..image_signature() },
+        Case { legacy: false, ..log::good(OldIntoto).into_attestation() },
+        Case { legacy: false, ..log::good(Dsse).into_attestation() }, Case { legacy: false, ..image_signature() },
     ];
 
     fn c14_signature_of_another_image_is_refused, Subject:
@@ -84,7 +87,7 @@ refused! {
         simple(b"{}".to_vec(), |bundle| bundle), simple(b"".to_vec(), |bundle| bundle),
     ];
     fn c14_attestation_offered_as_a_signature_is_refused, Format | Signature | Tlog: relayered(
-        log::good(Dsse).as_attestation(),
+        log::good(Dsse).into_attestation(),
         |layer| layer.media_type = crate::support::sigstore::layer::SIMPLE_SIGNING,
     );
     fn c14_signature_by_another_key_is_refused, Signature | Tlog:
@@ -94,16 +97,16 @@ refused! {
     fn g04_promise_of_another_signature_is_refused, Tlog: transplanted(image_signature(), BUNDLE, image_signature());
 
     fn g03_attestation_without_a_promise_is_refused, Tlog: [OldIntoto, Intoto, Dsse].map(|style| {
-        relayered(log::good(style).as_attestation(), |layer| drop(layer.annotations.remove(BUNDLE)))
+        relayered(log::good(style).into_attestation(), |layer| drop(layer.annotations.remove(BUNDLE)))
     });
     fn g04_promise_of_another_attestation_is_refused, Tlog | Trust: [OldIntoto, Intoto, Dsse].map(|style| {
-        transplanted(log::good(style).as_attestation(), BUNDLE, other_attestation(style))
+        transplanted(log::good(style).into_attestation(), BUNDLE, other_attestation(style))
     });
     fn g04_entry_of_another_statement_is_refused, Tlog: all(log::entry_of_another_statement);
     fn g04_entry_of_another_signature_is_refused, Tlog: all(log::entry_of_another_signature);
     fn g04_entry_of_another_certificate_is_refused, Tlog: [
-        log::entry_of_another_certificate(OldIntoto).as_attestation(),
-        log::entry_of_another_certificate(Dsse).as_attestation(),
+        log::entry_of_another_certificate(OldIntoto).into_attestation(),
+        log::entry_of_another_certificate(Dsse).into_attestation(),
     ];
     fn g04_entry_of_another_signer_is_refused, Tlog: all(log::entry_of_another_signer);
     fn g04_exchanged_body_is_refused, Tlog: all(log::body_exchanged);
@@ -117,16 +120,16 @@ refused! {
         bundle.with(|bundle| bundle.signature = Some(foreign))
     });
     fn g01_envelope_with_other_whitespace_is_refused, Tlog: relayered(
-        log::good(OldIntoto).as_attestation(), |layer| layer.bytes.push(b' '),
+        log::good(OldIntoto).into_attestation(), |layer| layer.bytes.push(b' '),
     );
-    fn c01_attestation_of_another_image_is_refused, Subject: envelope::statement_about_another_image().as_attestation();
+    fn c01_attestation_of_another_image_is_refused, Subject: envelope::statement_about_another_image().into_attestation();
     fn c01_old_attestation_of_another_image_is_refused, Subject: {
         let world = Sigstore::new();
         let other = crate::support::sigstore::statement(OTHER_SUBJECT, "https://slsa.dev/provenance/v1", &json!({}));
-        Case::keyless(&world, OldIntoto.log(world.attest(&other, &signer()))).as_attestation()
+        Case::keyless(&world, OldIntoto.log(world.attest(&other, &signer()))).into_attestation()
     };
 
-    fn g07_altered_time_is_refused, Tlog: relayered(log::good(OldIntoto).as_attestation(), |layer| {
+    fn g07_altered_time_is_refused, Tlog: relayered(log::good(OldIntoto).into_attestation(), |layer| {
         let answer = layer.annotations.get_mut(BUNDLE).unwrap();
         assert!(answer.contains("1748779200"));
         *answer = answer.replace("1748779200", "1748779201");
@@ -137,7 +140,7 @@ refused! {
             let window = world.fulcio.window;
             world.fulcio = crate::support::sigstore::Fulcio::new("sigstore.test", lasting, window);
         };
-        in_world(change, |bundle| OldIntoto.log(bundle).at("2199-01-01T00:00:00Z")).as_attestation()
+        in_world(change, |bundle| OldIntoto.log(bundle).at("2199-01-01T00:00:00Z")).into_attestation()
     };
 
     fn g11_leaf_outside_its_minutes_is_refused, Trust: [
@@ -170,14 +173,24 @@ refused! {
         old(|bundle| bundle.leaf(|leaf| leaf.san.push(leaf.san[0].clone()))),
         old(|bundle| bundle.leaf(|leaf| leaf.extensions.push(Extension::claim(1, "https://mallory.test")))),
     ];
+    fn g12_another_key_than_the_policys_is_refused, Signature: [
+        envelope::key_other_than_the_policys().into_attestation(),
+        envelope::key_hint_of_the_policys_key().into_attestation(),
+    ];
+    fn g12_certificate_for_a_key_policy_is_refused, Trust: envelope::certificate_for_a_key_policy().into_attestation();
+    fn g12_key_for_a_keyless_policy_is_refused, Trust: envelope::key_for_a_keyless_policy().into_attestation();
+    fn g12_key_without_the_log_entry_asked_for_is_refused, Tlog:
+        envelope::key_without_a_log_entry().into_attestation();
+    fn g12_key_with_an_entry_of_another_key_is_refused, Tlog:
+        envelope::key_with_an_entry_of_another_key().into_attestation();
     fn g19_bundle_of_another_instance_is_refused, Trust | Tlog:
-        log::good(OldIntoto).rooted(Sigstore::new().trusted_root()).as_attestation();
+        log::good(OldIntoto).rooted(Sigstore::new().trusted_root()).into_attestation();
     fn g22_old_intoto_in_a_bundle_is_refused, Format | Tlog: [log::good(OldIntoto), log::promise_of_another_key(OldIntoto)];
 }
 
 #[test]
 fn times_and_index_are_the_promised_ones() {
-    for case in [log::good(OldIntoto).as_attestation(), log::good(Dsse).as_attestation(), image_signature()] {
+    for case in [log::good(OldIntoto).into_attestation(), log::good(Dsse).into_attestation(), image_signature()] {
         let verified = accepted(&case);
         assert_eq!(verified.times(), [time(crate::support::sigstore::SIGNED_AT)]);
         assert_eq!(verified.log_index(), Some(25_579_005));

@@ -64,13 +64,13 @@ impl Case {
     }
 
     /// The same as an attestation of cosign's legacy format.
-    pub fn as_attestation(self) -> Self {
+    pub fn into_attestation(self) -> Self {
         let value = serde_json::from_slice(&self.bundle).unwrap();
         Self { layer: Some(Layer::attestation(&value)), legacy: true, ..self }
     }
 
     /// The same as a signature of cosign's legacy format.
-    pub fn as_signature(self) -> Self {
+    pub fn into_signature(self) -> Self {
         let value = serde_json::from_slice(&self.bundle).unwrap();
         Self { layer: Some(Layer::signature(&value)), legacy: true, ..self }
     }
