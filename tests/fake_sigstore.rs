@@ -154,7 +154,7 @@ fn defects_of_the_log_entry_are_refused_as_such() {
         log::relabelled_as_v02() => "must have an inclusion proof",
         log::promise_of_another_key(Dsse) => "SET verification failed",
         log::hashedrekord_over_an_envelope_in_rekor_v1() => "incompatible with a DSSE envelope",
-        log::entry_names_another_algorithm() => "malformed log entry",
+        log::entry_names_another_algorithm(Tiled) => "malformed log entry",
         log::entry_of_another_statement(Dsse) => "payload hash mismatch",
         log::entry_of_another_statement(Intoto) => "payload hash does not match",
         log::entry_of_another_statement(Tiled) => "artifact hash mismatch for hashedrekord",

@@ -171,10 +171,14 @@ pub fn hashedrekord_over_an_envelope_in_rekor_v1() -> Case {
 }
 
 /// A Rekor v2 entry names another kind of key than the certificate has.
-pub fn entry_names_another_algorithm() -> Case {
-    entry(Style::Tiled, |entry| {
+pub fn entry_names_another_algorithm(style: Style) -> Case {
+    entry(style, |entry| {
         entry.edit_body = Some(|body| {
-            body["spec"]["hashedRekordV002"]["signature"]["verifier"]["keyDetails"] = json!("PKIX_ED25519");
+            let place = match body["kind"].as_str() {
+                Some("dsse") => "/spec/dsseV002/signatures/0/verifier/keyDetails",
+                _ => "/spec/hashedRekordV002/signature/verifier/keyDetails",
+            };
+            *body.pointer_mut(place).unwrap() = json!("PKIX_ED25519");
         });
     })
 }
@@ -267,6 +271,11 @@ pub fn checkpoint_with_another_hint(style: Style) -> Case {
 /// The log signed a tree head of another origin.
 pub fn checkpoint_of_another_origin(style: Style) -> Case {
     entry(style, |entry| entry.checkpoint().origin = Some("log.mallory.test".to_owned()))
+}
+
+/// The log signed a tree head of another origin, under that origin's name.
+pub fn checkpoint_under_another_name(style: Style) -> Case {
+    entry(style, |entry| entry.checkpoint().log.origin = "log.mallory.test".to_owned())
 }
 
 /// The tree head has no origin line.
