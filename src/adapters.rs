@@ -14,7 +14,9 @@ pub mod runtime;
 pub mod signer;
 pub mod state;
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::path::Path;
 
 use crate::class::{Class, Classified};
 use crate::content::{ContentError, Digest, Document};
@@ -60,6 +62,8 @@ pub struct Referrers {
     pub ignored: Vec<(Digest, String)>,
     /// Names of older formats that are there and not read unless a policy names them (`sha256-….sig`, `.att`).
     pub legacy: Vec<String>,
+    /// Whether this is what was found some time ago, and not what is there now: ask again before denying.
+    pub remembered: bool,
 }
 
 /// A place that holds images and what is attached to them: a repository on a registry, or a layout on disk.
@@ -80,6 +84,18 @@ pub trait Store {
 
     /// A blob of any size, streamed. An error means that what was written so far must not be used.
     fn copy_blob(&self, descriptor: &Descriptor, to: &mut dyn Write) -> Result<(), StoreError>;
+
+    /// A blob of any size as a file to read from. It need not have been checked yet: whoever reads it hashes it.
+    fn open_blob(&self, descriptor: &Descriptor) -> Result<File, StoreError>;
+}
+
+/// A blob copied into a temporary file, for stores that have no file of it.
+fn staged(store: &dyn Store, descriptor: &Descriptor) -> Result<File, StoreError> {
+    let failed = |action| state::StateError::io(action, Path::new("a temporary file"));
+    let mut file = tempfile::tempfile().map_err(failed("create"))?;
+    store.copy_blob(descriptor, &mut file)?;
+    file.rewind().map_err(failed("read"))?;
+    Ok(file)
 }
 
 /// Why a store did not answer with what was asked for.
@@ -133,6 +149,16 @@ pub enum StoreError {
         /// What it answered.
         reason: String,
     },
+    /// It did not send what is stored, but something made of it: encoded, cut, or under another digest.
+    #[error("{place} sent {what} altered: {reason}")]
+    Altered {
+        /// The thing.
+        what: String,
+        /// The registry.
+        place: String,
+        /// How.
+        reason: String,
+    },
     /// More than is read.
     #[error("{place} offers more than is read of {what}: {reason}")]
     Limit {
@@ -166,6 +192,7 @@ impl Classified for StoreError {
             Self::Ambiguous { .. } => Class::Usage,
             Self::Auth { .. } => Class::Auth,
             Self::Net { .. } => Class::Net,
+            Self::Altered { .. } => Class::Integrity,
             Self::Limit { .. } => Class::Limit,
             Self::Content(error) => error.class(),
             Self::Document { source, .. } => source.class(),
@@ -179,6 +206,7 @@ impl Classified for StoreError {
             Self::Auth { .. } => "access-denied",
             Self::Net { .. } => "unreachable",
             Self::Registry { .. } => "bad-answer",
+            Self::Altered { .. } => "altered",
             Self::Limit { .. } => "too-much",
             Self::Content(error) => error.code(),
             Self::Document { source, .. } => source.code(),

@@ -50,6 +50,8 @@ pub mod limits {
     pub const LOCK_RELEASES: usize = 64;
     /// Depth of any JSON document. Real bundles and SBOMs stay below 20.
     pub const JSON_DEPTH: usize = 64;
+    /// Members of one JSON object: the scan remembers their names. Annotations and labels stay below 1,000.
+    pub const JSON_MEMBERS: usize = 65_536;
     /// Subjects of one statement.
     pub const SUBJECTS: usize = 4_096;
     /// Policies, locks, templates, Dockerfiles: written by people or by us.

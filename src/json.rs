@@ -31,22 +31,23 @@ pub struct Shape {
 pub struct JsonError {
     name: &'static str,
     message: String,
-    limit: bool,
+    limit: Option<&'static str>,
 }
 
 impl Classified for JsonError {
     fn class(&self) -> Class {
-        if self.limit { Class::Limit } else { Class::Format }
+        if self.limit.is_some() { Class::Limit } else { Class::Format }
     }
     fn code(&self) -> &'static str {
-        if self.limit { "json-too-deep" } else { "malformed-json" }
+        self.limit.unwrap_or("malformed-json")
     }
 }
 
 /// Reads one JSON object and nothing after it.
 ///
 /// Refused: what is not UTF-8, a byte order mark, duplicate keys, case variants of known keys, depth beyond
-/// [`limits::JSON_DEPTH`], trailing bytes, a document that is not an object.
+/// [`limits::JSON_DEPTH`], objects of more than [`limits::JSON_MEMBERS`] members, trailing bytes, a document that is
+/// not an object.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8], shape: &Shape) -> Result<T, JsonError> {
     scan(bytes, shape)?;
     let Obj(value) = serde_json::from_slice(bytes).map_err(|error| shape.error(&error))?;
@@ -61,16 +62,21 @@ pub fn scan(bytes: &[u8], shape: &Shape) -> Result<(), JsonError> {
     read.map_err(|error| shape.error(&error))?;
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => Ok(()),
-        _ => Err(JsonError { name: shape.name, message: "it is not an object".to_owned(), limit: false }),
+        _ => Err(JsonError { name: shape.name, message: "it is not an object".to_owned(), limit: None }),
     }
 }
 
 const TOO_DEEP: &str = "nested too deeply";
+const TOO_WIDE: &str = "an object has too many members";
 
 impl Shape {
     fn error(&self, error: &serde_json::Error) -> JsonError {
         let message = error.to_string();
-        let limit = message.starts_with(TOO_DEEP) || message.starts_with("recursion limit");
+        let limit = if message.starts_with(TOO_DEEP) || message.starts_with("recursion limit") {
+            Some("json-too-deep")
+        } else {
+            message.starts_with(TOO_WIDE).then_some("json-too-wide")
+        };
         JsonError { name: self.name, message, limit }
     }
 
@@ -154,6 +160,9 @@ impl<'de> Visitor<'de> for Scan<'_> {
             let opaque = self.opaque || self.shape.opaque.contains(&key.as_str());
             if seen.contains(&key) {
                 return Err(A::Error::custom(format!("the key {key:?} appears twice")));
+            }
+            if seen.len() >= limits::JSON_MEMBERS {
+                return Err(A::Error::custom(TOO_WIDE));
             }
             seen.insert(key);
             members.next_value_seed(Scan { opaque, ..below })?;
@@ -242,10 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn bounds_depth_as_a_limit() {
+    fn bounds_depth_and_width_as_limits() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
         let error = parse::<Doc>(deep.as_bytes(), &SHAPE).unwrap_err();
         assert_eq!(error.class(), Class::Limit);
+        let wide: Vec<String> = (0..=limits::JSON_MEMBERS).map(|key| format!("\"{key}\":0")).collect();
+        let error = parse::<Doc>(format!("{{{}}}", wide.join(",")).as_bytes(), &SHAPE).unwrap_err();
+        assert_eq!((error.class(), error.code()), (Class::Limit, "json-too-wide"));
         let fine = format!("{{\"a\":{}{}}}", "[".repeat(60), "]".repeat(60));
         assert!(parse::<Doc>(fine.as_bytes(), &SHAPE).is_ok());
     }

@@ -230,11 +230,15 @@ pub fn plan(
     }
     // What is said inside stays out of the engine's log files; no label can name a driver either.
     add(&["--log-driver=none"]);
-    // One user is all there is inside, so a home that everybody may write to is that user's own. What is built in
-    // these folders can be run: an agent's work is to build and test things.
+    // The user owns what it may write to, and can run what it builds there. Some runtimes take a folder's mode from
+    // the image, so it is the owner that counts.
+    let owner = match runtime.kind {
+        Kind::Docker => format!("uid={uid},gid={gid}"),
+        Kind::Podman => "U".to_owned(),
+    };
     let home = Tmpfs { path: profile.home.clone(), size: profile.memory / 2 };
     for Tmpfs { path, size } in profile.tmpfs.iter().chain([&home]) {
-        add(&["--tmpfs", &format!("{path}:rw,exec,nosuid,nodev,mode=1777,size={size}")]);
+        add(&["--tmpfs", &format!("{path}:rw,exec,nosuid,nodev,mode=1777,{owner},size={size}")]);
     }
     add(&["--env", &format!("HOME={}", profile.home)]);
     if let Some(workspace) = request.workspace {

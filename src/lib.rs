@@ -7,6 +7,7 @@
 // Words.
 pub mod class;
 pub mod content;
+pub mod home;
 pub mod reference;
 // Foreign formats: parsers of hostile bytes, no effects.
 pub mod attestation;

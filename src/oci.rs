@@ -40,6 +40,10 @@ pub mod names {
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
     /// Sigstore bundle v0.3, as artifact type and layer media type.
     pub const BUNDLE_V03: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    /// What the media types of Sigstore bundles of every version begin with.
+    pub const BUNDLE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
+    /// The annotation that promises the predicate type of a bundle: a hint, never believed.
+    pub const PREDICATE_TYPE: &str = "dev.sigstore.bundle.predicateType";
     /// The annotation that names an image in a layout.
     pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
     /// What kind of document BuildKit attached.

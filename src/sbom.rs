@@ -20,7 +20,7 @@ pub mod spdx;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use os_release::OsRelease;
-pub use read::Format;
+pub use read::{Format, SbomPackage, Summary, read};
 
 use crate::class::{Class, Classified};
 use crate::content::Digest;

@@ -1,1 +1,258 @@
-//! Not written yet.
+//! Judgement of signatures: who said what about which image, beyond doubt, or why that cannot be said.
+//!
+//! [`verify_bundle`] follows the order of the Sigstore client specification aloud. It has no effects: the trust root,
+//! the subject and the clock are given. [`VerifiedAttestation`] is born here and nowhere else.
+//!
+//! Rules that hold beyond what the library below checks: the bundle's version is unsigned, so an inclusion proof is
+//! demanded on the content; every log entry present must verify, by the log that it names; a certificate must hold at
+//! every verified time; the subject is bound here, to the very payload bytes whose signature was verified. One
+//! verified time suffices, so one authority cannot fill a threshold twice: there is none.
+
+mod dsse_entry;
+mod identity;
+mod judge;
+mod key;
+mod log;
+mod rejection;
+mod root;
+
+use jiff::Timestamp;
+use sigstore_types::{Artifact, Sha256Hash};
+
+use judge::{Evidence, judge};
+
+pub use identity::{Claims, Identity, San};
+pub use key::{KeyError, PublicKey};
+pub use rejection::Rejection;
+pub use root::{Instance, TrustRoot, TrustRootError};
+
+use crate::attestation::Statement;
+use crate::attestation::bundle::{Bundle, BundleVersion};
+use crate::class::Class;
+use crate::content::Digest;
+
+/// What a signature is believed on the word of. A policy says so; a bundle never does.
+#[derive(Debug, Clone, Copy)]
+pub enum Trust<'a> {
+    /// A key that the policy names.
+    Key {
+        /// The key.
+        key: &'a PublicKey,
+        /// Whether the signature must stand in a transparency log.
+        log: KeyLog<'a>,
+    },
+    /// A short-lived certificate from an authority in a trust root.
+    Keyless {
+        /// The root, which also decides what evidence is needed.
+        root: &'a TrustRoot,
+    },
+}
+
+/// Whether a signature made with a key must stand in a transparency log.
+#[derive(Debug, Clone, Copy)]
+pub enum KeyLog<'a> {
+    /// The key suffices. Log entries and timestamps that a bundle carries all the same are not looked at, and not
+    /// reported: such a signature has no known time.
+    None,
+    /// An entry with an inclusion proof, in a log of this root.
+    Required(&'a TrustRoot),
+}
+
+/// Which versions of the bundle format are taken. The default is v0.3 alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Formats {
+    /// v0.1, where the log's promise of inclusion suffices.
+    pub v01: bool,
+    /// v0.2
+    pub v02: bool,
+    /// v0.3
+    pub v03: bool,
+}
+
+impl Default for Formats {
+    fn default() -> Self {
+        Self { v01: false, v02: false, v03: true }
+    }
+}
+
+impl Formats {
+    /// Every version, for clients that must read whatever there is.
+    pub const ALL: Self = Self { v01: true, v02: true, v03: true };
+
+    /// Whether this version is taken.
+    pub const fn allows(self, version: BundleVersion) -> bool {
+        match version {
+            BundleVersion::V01 => self.v01,
+            BundleVersion::V02 => self.v02,
+            BundleVersion::V03 => self.v03,
+        }
+    }
+}
+
+/// Who signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signer {
+    /// Whoever has this key.
+    Key {
+        /// SHA-256 of the key as SubjectPublicKeyInfo DER.
+        fingerprint: Digest,
+    },
+    /// Whom the certificate names.
+    Certificate(Box<Identity>),
+}
+
+impl std::fmt::Display for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key { fingerprint } => write!(f, "the key {fingerprint}"),
+            Self::Certificate(identity) => write!(f, "{} (by {})", identity.san.as_str(), identity.issuer),
+        }
+    }
+}
+
+/// A statement about an image whose signature, signer, log and time were verified. There is no other way to have one.
+#[derive(Debug, Clone)]
+pub struct VerifiedAttestation {
+    bundle_digest: Digest,
+    subject: Digest,
+    statement: Statement,
+    evidence: Evidence,
+}
+
+impl VerifiedAttestation {
+    /// The digest of the bundle.
+    pub fn bundle_digest(&self) -> &Digest {
+        &self.bundle_digest
+    }
+
+    /// The digest that was asked for, which the statement names.
+    pub fn subject(&self) -> &Digest {
+        &self.subject
+    }
+
+    /// What was said.
+    pub fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// Who said it.
+    pub fn signer(&self) -> &Signer {
+        &self.evidence.signer
+    }
+
+    /// Every verified time of the signature, oldest first. Empty where nobody vouches for a time.
+    pub fn times(&self) -> &[Timestamp] {
+        &self.evidence.times
+    }
+
+    /// The oldest verified time: the one that limits on age are held against.
+    pub fn signed_at(&self) -> Option<Timestamp> {
+        self.evidence.times.first().copied()
+    }
+
+    /// The index of its log entry, as the log signed it.
+    pub fn log_index(&self) -> Option<u64> {
+        self.evidence.log_index
+    }
+
+    /// Whether it stands in a transparency log.
+    pub fn is_logged(&self) -> bool {
+        self.evidence.logged
+    }
+}
+
+/// A signature over a blob that was verified: what the Sigstore client protocol asks about. It says nothing about
+/// images, and no policy takes it.
+#[derive(Debug, Clone)]
+pub struct VerifiedBlob(Evidence);
+
+impl VerifiedBlob {
+    /// Who signed.
+    pub fn signer(&self) -> &Signer {
+        &self.0.signer
+    }
+
+    /// Every verified time of the signature, oldest first.
+    pub fn times(&self) -> &[Timestamp] {
+        &self.0.times
+    }
+}
+
+/// A blob under judgement: its bytes, or no more than their digest.
+#[derive(Debug, Clone, Copy)]
+pub enum Blob<'a> {
+    /// The bytes.
+    Bytes(&'a [u8]),
+    /// Their SHA-256.
+    Digest(&'a Digest),
+}
+
+impl<'a> From<Blob<'a>> for Artifact<'a> {
+    fn from(blob: Blob<'a>) -> Self {
+        match blob {
+            Blob::Bytes(bytes) => Artifact::from(bytes),
+            Blob::Digest(digest) => Artifact::from(Sha256Hash::new(*digest.raw())),
+        }
+    }
+}
+
+/// Verifies that a bundle is an attestation about `subject`, signed by whom `trust` allows. `now` is the local clock.
+///
+/// Whether *this* signer was wanted, and *this* predicate, is the policy's to say.
+pub fn verify_bundle(
+    bundle: &Bundle,
+    subject: &Digest,
+    trust: &Trust<'_>,
+    formats: Formats,
+    now: Timestamp,
+) -> Result<VerifiedAttestation, Rejection> {
+    check_format(bundle, formats)?;
+    let Some(payload) = bundle.payload() else {
+        return Err(Rejection::new(
+            Class::Format,
+            "not-an-attestation",
+            "the bundle is a signature over a blob; an image needs an attestation",
+        ));
+    };
+    // The statement is read from the bytes whose signature is verified below, and believed only after that.
+    let statement = Statement::parse(payload)?;
+    let named = statement.names(subject);
+    // The library compares with the subject too. Where the statement is about something else it is given what the
+    // statement names, so that a forged signature is reported as such before a wrong subject is.
+    let own = statement.subjects.iter().find_map(|other| other.sha256);
+    let compared = if named { *subject } else { own.unwrap_or(*subject) };
+    let bound = named || own.is_some();
+    let evidence = judge(bundle, Blob::Digest(&compared), bound, trust, now)?;
+    if !named {
+        return Err(Rejection::new(
+            Class::Subject,
+            "other-subject",
+            format!("the statement is validly signed, and about something else than {subject}"),
+        ));
+    }
+    Ok(VerifiedAttestation { bundle_digest: *bundle.digest(), subject: *subject, statement, evidence })
+}
+
+/// Verifies that a bundle is a signature over, or an attestation about, a blob: for clients of the Sigstore protocol.
+pub fn verify_blob(
+    bundle: &Bundle,
+    blob: Blob<'_>,
+    trust: &Trust<'_>,
+    formats: Formats,
+    now: Timestamp,
+) -> Result<VerifiedBlob, Rejection> {
+    check_format(bundle, formats)?;
+    if let Some(payload) = bundle.payload() {
+        Statement::parse(payload)?;
+    }
+    judge(bundle, blob, false, trust, now).map(VerifiedBlob)
+}
+
+fn check_format(bundle: &Bundle, formats: Formats) -> Result<(), Rejection> {
+    let version = bundle.version();
+    if formats.allows(version) {
+        return Ok(());
+    }
+    let message = format!("the bundle is {}, which the policy does not take", version.as_str());
+    Err(Rejection::new(Class::Format, "format-not-allowed", message))
+}

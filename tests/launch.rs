@@ -1,10 +1,476 @@
-//! Launching, on a real engine.
+//! Launching on a real docker and a real podman, and on engines that lie.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up fails")]
 
 #[path = "support/dockerd.rs"]
 mod dockerd;
+#[path = "support/tiny.rs"]
+mod tiny;
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use bulla::adapters::runtime::{Kind, Runtime};
+use bulla::adapters::unwatched;
+use bulla::class::{Class, Classified};
+use bulla::content::Digest;
+use bulla::launch::{self, LaunchError, LaunchImage, LaunchPlan, Profile, Ready, Request, Variables, Workspace};
+use bulla::oci::{Descriptor, Manifest, Platform, names};
+use bulla::reference::Repository;
+use dockerd::Dockerd;
+use tiny::Tiny;
+
+/// The image as a policy admits it.
+fn admitted(image: &Tiny, repository: Option<&str>) -> LaunchImage {
+    let repository = repository.map(|text| text.parse::<Repository>().unwrap());
+    let reference = repository.map(|repository| repository.pin(image.manifest.digest));
+    LaunchImage::new(
+        image.manifest.digest,
+        image.manifest.digest,
+        image.config.digest,
+        image.platform.clone(),
+        reference,
+    )
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+/// An environment of these variables over the process's own `PATH` and `HOME`.
+fn env(set: &[(&str, &str)]) -> impl Fn(&str) -> Option<OsString> + use<> {
+    let set: Vec<(String, OsString)> = set.iter().map(|(name, value)| ((*name).to_owned(), value.into())).collect();
+    move |name| match set.iter().find(|(known, _)| known == name) {
+        Some((_, value)) => Some(value.clone()),
+        None if matches!(name, "PATH" | "HOME") => std::env::var_os(name),
+        None => None,
+    }
+}
+
+fn docker(daemon: &Dockerd) -> Runtime {
+    Runtime::find(Some(Kind::Docker), env(&[("DOCKER_HOST", &daemon.host())])).unwrap()
+}
+
+/// All that stands between an admitted image and its start.
+fn prepare(
+    runtime: &Runtime,
+    image: &Tiny,
+    repository: Option<&str>,
+    cmd: &[&str],
+    more: impl FnOnce(&mut Request<'_>),
+) -> Result<LaunchPlan, LaunchError> {
+    let admitted = admitted(image, repository);
+    let ready = Ready::read(&admitted, image)?;
+    let held = ready.hold(runtime, image, &unwatched)?;
+    let (profile, variables, cmd) = (small(), Variables::default(), words(cmd));
+    let mut request = Request {
+        profile: &profile,
+        host_user: (0, 0),
+        workspace: None,
+        variables: &variables,
+        interactive: false,
+        terminal: false,
+        cmd: &cmd,
+    };
+    more(&mut request);
+    launch::plan(&admitted, &held, runtime, &request)
+}
+
+fn small() -> Profile {
+    Profile { memory: 64 << 20, pids: 32, ..Profile::default() }
+}
+
+fn run(plan: &LaunchPlan) -> Output {
+    plan.invocation().command().stdin(Stdio::null()).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(!output.stdout.is_empty(), "nothing was printed; stderr: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
 
 #[test]
-fn a_daemon_of_our_own_answers() {
-    let Some(daemon) = dockerd::Dockerd::start() else { return };
-    assert!(daemon.docker(&["version"]).output().unwrap().status.success());
+fn a_container_runs_hardened_and_its_exit_code_comes_out() {
+    let Some(program) = tiny::program("good") else { return };
+    let Some(daemon) = Dockerd::start() else { return };
+    let image = Tiny::new(&program, |_| {});
+    let runtime = docker(&daemon);
+    let asked = ["id", "status", "networks", "env", "HOME", "write", "/x", "write", "/tmp/x", "write", "/home/agent/x"];
+    let plan = prepare(&runtime, &image, None, &[&asked[..], &["exit", "7"]].concat(), |_| {}).unwrap();
+    let output = run(&plan);
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    for line in [
+        "good",
+        "id 1000:1000",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "HOME=/home/agent",
+        "could not write /x",
+        "wrote /tmp/x",
+        "wrote /home/agent/x",
+    ] {
+        assert!(said.lines().any(|said| said == line), "no {line:?} in:\n{said}");
+    }
+    assert!(!said.contains("eth0"), "it has a network:\n{said}");
+    let left = daemon.docker(&["ps", "--all", "--quiet"]).output().unwrap();
+    assert!(left.stdout.is_empty(), "a container was left behind");
+}
+
+#[test]
+fn the_images_own_command_runs_and_words_that_look_like_options_are_words() {
+    let Some(program) = tiny::program("good") else { return };
+    let Some(daemon) = Dockerd::start() else { return };
+    let image = Tiny::new(&program, |_| {});
+    let runtime = docker(&daemon);
+    let output = run(&prepare(&runtime, &image, None, &[], |_| {}).unwrap());
+    assert_eq!(stdout(&output), "good\nword default\n");
+    let output = run(&prepare(&runtime, &image, None, &["--privileged", "--", "-it"], |_| {}).unwrap());
+    assert_eq!(stdout(&output), "good\nword --privileged\nword --\nword -it\n");
+}
+
+#[test]
+fn the_working_folder_and_variables_arrive() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(program) = tiny::program("good") else { return };
+    let Some(daemon) = Dockerd::start() else { return };
+    let image = Tiny::new(&program, |_| {});
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let workspace = Workspace::new(&folder.path().canonicalize().unwrap(), None, &[]).unwrap();
+    let variables = Variables::take(["API_KEY"], |_| Some("s3cret".into())).unwrap();
+    let asked = ["write", "/workspace/x", "env", "API_KEY", "env", "DOCKER_HOST"];
+    let plan = prepare(&docker(&daemon), &image, None, &asked, |_| {}).unwrap();
+    assert!(stdout(&run(&plan)).contains("could not write /workspace/x\nAPI_KEY=(unset)\n"));
+
+    let admitted = admitted(&image, None);
+    let runtime = docker(&daemon);
+    let held = Ready::read(&admitted, &image).unwrap().hold(&runtime, &image, &unwatched).unwrap();
+    let request = Request {
+        profile: &small(),
+        host_user: (1001, 1001),
+        workspace: Some(&workspace),
+        variables: &variables,
+        interactive: false,
+        terminal: false,
+        cmd: &words(&asked),
+    };
+    let plan = launch::plan(&admitted, &held, &runtime, &request).unwrap();
+    let said = stdout(&run(&plan));
+    assert_eq!(said, "good\nwrote /workspace/x\nAPI_KEY=s3cret\nDOCKER_HOST=(unset)\n");
+    assert_eq!(std::fs::read_to_string(folder.path().join("x")).unwrap(), "from inside\n");
+}
+
+#[test]
+fn an_interrupt_reaches_the_container_which_is_removed() {
+    let Some(program) = tiny::program("good") else { return };
+    let Some(daemon) = Dockerd::start() else { return };
+    let image = Tiny::new(&program, |_| {});
+    let plan = prepare(&docker(&daemon), &image, None, &["sleep", "60"], |_| {}).unwrap();
+    let mut child = plan.invocation().command().stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "good\n");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let left = daemon.docker(&["ps", "--all", "--quiet"]).output().unwrap();
+    assert!(left.stdout.is_empty(), "a container was left behind");
+}
+
+#[test]
+fn a01_a_tag_that_moves_after_the_verdict_changes_nothing() {
+    let (Some(good), Some(evil)) = (tiny::program("good"), tiny::program("evil")) else { return };
+    let Some(daemon) = Dockerd::start() else { return };
+    let Some(registry) = DiskRegistry::start() else { return };
+    let runtime = docker(&daemon);
+    let repository = format!("127.0.0.1:{}/good", registry.port);
+    let push = |program: &[u8]| {
+        let image = Tiny::new(program, |_| {});
+        prepare(&runtime, &image, None, &[], |_| {}).unwrap();
+        let (id, tag) = (image.config.digest.to_string(), format!("{repository}:1"));
+        assert!(daemon.docker(&["tag", &id, &tag]).status().unwrap().success());
+        let pushed = daemon.docker(&["push", &tag]).output().unwrap();
+        let said = String::from_utf8(pushed.stdout).unwrap();
+        assert!(daemon.docker(&["rmi", "--force", &id]).output().unwrap().status.success());
+        let digest = said.split_whitespace().find(|word| word.starts_with("sha256:")).expect(&said).to_owned();
+        registry.image(&digest.parse().unwrap())
+    };
+    let verified = push(&good);
+    push(&evil);
+    let plan = prepare(&runtime, &verified, Some(&repository), &[], |_| {}).unwrap();
+    assert_eq!(stdout(&run(&plan)), "good\nword default\n");
+    drop(registry);
+    let again = prepare(&runtime, &verified, Some(&repository), &[], |_| {});
+    assert_eq!(again.unwrap(), plan, "what the engine holds is launched without the registry");
+}
+
+#[test]
+fn j02_another_image_under_the_same_name_does_not_start() {
+    let (Some(good), Some(evil)) = (tiny::program("good"), tiny::program("evil")) else { return };
+    let Some(daemon) = Dockerd::start() else { return };
+    let (good, evil) = (Tiny::new(&good, |_| {}), Tiny::new(&evil, |_| {}));
+    let runtime = docker(&daemon);
+    // The engine holds the evil one, under every name that it lets anybody give.
+    assert_eq!(stdout(&run(&prepare(&runtime, &evil, None, &[], |_| {}).unwrap())), "evil\nword default\n");
+    let id = evil.config.digest.to_string();
+    for name in ["registry.test/good:latest", &format!("registry.test/good:{}", good.config.digest.hex())] {
+        assert!(daemon.docker(&["tag", &id, name]).status().unwrap().success());
+    }
+    assert_eq!(stdout(&run(&prepare(&runtime, &good, None, &[], |_| {}).unwrap())), "good\nword default\n");
+}
+
+#[test]
+fn b11_a_layer_that_is_not_what_the_config_says_is_not_loaded() {
+    let Some(program) = tiny::program("good") else { return };
+    let Some(daemon) = Dockerd::start() else { return };
+    let other = Digest::of(b"another layer");
+    let image = Tiny::new(&program, |config| config["rootfs"]["diff_ids"] = serde_json::json!([other]));
+    let error = prepare(&docker(&daemon), &image, None, &[], |_| {}).unwrap_err();
+    assert_eq!((error.class(), error.code()), (Class::Integrity, "diff-id-mismatch"), "{error}");
+    let held = daemon.docker(&["images", "--all", "--quiet"]).output().unwrap();
+    assert!(held.status.success() && held.stdout.is_empty());
+}
+
+#[test]
+fn i13_an_image_with_a_config_that_leads_out_is_refused_before_any_engine_sees_it() {
+    let edits: [fn(&mut serde_json::Value); 4] = [
+        |config| config["config"]["User"] = "4294967296".into(),
+        |config| config["config"]["WorkingDir"] = "/proc/self/fd/8".into(),
+        |config| config["config"]["Volumes"] = serde_json::json!({"/": {}}),
+        |config| config["config"]["Env"] = serde_json::json!(["LD_PRELOAD=/x.so"]),
+    ];
+    for edit in edits {
+        let image = Tiny::new(b"never run", edit);
+        let error = Ready::read(&admitted(&image, None), &image).unwrap_err();
+        assert_eq!((error.class(), error.code()), (Class::Format, "unsafe-image-config"));
+    }
+}
+
+#[test]
+fn another_config_or_manifest_than_the_admitted_one_is_refused() {
+    let (image, other) = (Tiny::new(b"one", |_| {}), Tiny::new(b"two", |_| {}));
+    let swapped = LaunchImage::new(
+        image.manifest.digest,
+        image.manifest.digest,
+        other.config.digest,
+        image.platform.clone(),
+        None,
+    );
+    assert_eq!(Ready::read(&swapped, &image).unwrap_err().code(), "another-image");
+    let mut lying = Tiny::new(b"one", |_| {});
+    let swapped = lying.content[&lying.config.digest].iter().map(|byte| byte ^ 1).collect();
+    lying.content.insert(lying.config.digest, swapped);
+    assert_eq!(Ready::read(&admitted(&image, None), &lying).unwrap_err().code(), "digest-mismatch");
+}
+
+#[test]
+fn podman_loads_and_runs_the_same() {
+    let Some(program) = tiny::program("good") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let storage = folder.path().join("storage.conf");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let text = format!("[storage]\ndriver = \"vfs\"\ngraphroot = {:?}\nrunroot = {:?}\n", at("graph"), at("run"));
+    std::fs::write(&storage, text).unwrap();
+    // podman's own default limits are above what a confined machine allows.
+    let raised = "--ulimit nofile=1024:1024 --ulimit nproc=4096:4096";
+    let script = format!(
+        "#!/bin/sh\nPATH=/usr/bin:/bin\n[ \"$1\" = run ] || exec podman \"$@\"\nshift\nexec podman run {raised} \"$@\"\n"
+    );
+    let programs = folder.path().join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    executable(&programs.join("podman"), &script);
+    let path = format!("{}:/usr/bin:/bin", programs.display());
+    let env = env(&[("CONTAINERS_STORAGE_CONF", &storage.display().to_string()), ("PATH", &path)]);
+    let runtime = match Runtime::find(Some(Kind::Podman), env) {
+        Ok(runtime) => runtime,
+        Err(error) => return eprintln!("skipped: podman ({error})"),
+    };
+    let image = Tiny::new(&program, |_| {});
+    let plan =
+        prepare(&runtime, &image, None, &["id", "status", "write", "/x", "write", "/tmp/x", "exit", "7"], |_| {})
+            .unwrap();
+    let output = run(&plan);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(125 | 126 | 127) {
+        return eprintln!("skipped: containers of podman ({})", stderr.trim());
+    }
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(7), "{said}{stderr}");
+    for line in
+        ["good", "id 1000:1000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1", "could not write /x", "wrote /tmp/x"]
+    {
+        assert!(said.lines().any(|said| said == line), "no {line:?} in:\n{said}");
+    }
+}
+
+/// Written by another process: a file that this one holds open for writing, or a child that another test starts
+/// meanwhile, could not be run.
+fn executable(path: &Path, script: &str) {
+    let mut install = std::process::Command::new("install");
+    install.args(["-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
+    let mut child = install.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// A docker that answers as told and records what it was asked.
+struct Liar {
+    folder: tempfile::TempDir,
+}
+
+impl Liar {
+    /// `inspect` is what the shell says to `docker image inspect`.
+    fn new(inspect: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!(
+            "#!/bin/sh\necho \"$*\" >> {log}\ncase \"$1 $2\" in\n\
+             info*) echo '{{\"ServerVersion\":\"1.0\"}}';;\n\"image inspect\") {inspect};;\nload*) cat >/dev/null;;\nesac\n",
+            log = folder.path().join("log").display(),
+        );
+        executable(&folder.path().join("docker"), &script);
+        Self { folder }
+    }
+
+    fn runtime(&self) -> Runtime {
+        let path = format!("{}:/usr/bin:/bin", self.folder.path().display());
+        Runtime::find(Some(Kind::Docker), env(&[("PATH", &path), ("DOCKER_DEFAULT_PLATFORM", "linux/s390x")])).unwrap()
+    }
+
+    fn asked(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+fn inspected(image: &Tiny, id: &str) -> String {
+    let layers = image.content[&image.config.digest].clone();
+    let config: serde_json::Value = serde_json::from_slice(&layers).unwrap();
+    let answer = serde_json::json!({
+        "Id": id, "Os": "linux", "Architecture": image.platform.architecture,
+        "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
+    });
+    format!("echo '[{answer}]'")
+}
+
+#[test]
+fn an_engine_that_holds_something_else_starts_nothing() {
+    let image = Tiny::new(b"never run", |_| {});
+    let id = image.config.digest.to_string();
+    let other = Digest::of(b"other").to_string();
+    let honest = inspected(&image, &id);
+    let cases = [
+        ("image-id-mismatch", inspected(&image, &other)),
+        ("runtime-answer", inspected(&image, "latest")),
+        ("runtime-answer", "echo 'null'".to_owned()),
+        ("runtime-answer", "echo '[]'".to_owned()),
+        ("runtime-answer", format!("{honest}; {honest}")),
+        ("runtime-answer", "true".to_owned()),
+        ("program-failed", "echo 'permission denied' >&2; exit 1".to_owned()),
+        ("platform-mismatch", honest.replace(&image.platform.architecture, "s390x")),
+        ("layers-mismatch", inspected(&Tiny::new(b"other layers", |_| {}), &id)),
+        ("image-not-held", "echo 'Error: No such image: x' >&2; exit 1".to_owned()),
+    ];
+    for (code, inspect) in cases {
+        let liar = Liar::new(&inspect);
+        for repository in [None, Some("registry.test/good")] {
+            let error = prepare(&liar.runtime(), &image, repository, &[], |_| {}).unwrap_err();
+            assert_eq!((error.class(), error.code()), (Class::Runtime, code), "{error}");
+        }
+        assert!(!liar.asked().lines().any(|line| line.starts_with("run") || line.starts_with("create")));
+    }
+    assert!(prepare(&Liar::new(&honest).runtime(), &image, None, &[], |_| {}).is_ok());
+}
+
+#[test]
+fn a01_an_engine_is_asked_for_the_digest_and_the_platform_that_were_verified_and_for_no_tag() {
+    let image = Tiny::new(b"never run", |_| {});
+    let liar = Liar::new("echo 'Error: No such image: x' >&2; exit 1");
+    prepare(&liar.runtime(), &image, Some("registry.test/good"), &[], |_| {}).unwrap_err();
+    let asked = liar.asked();
+    let pull: Vec<_> = asked.lines().filter(|line| line.starts_with("pull")).collect();
+    let pinned = format!("registry.test/good@{}", image.manifest.digest);
+    assert_eq!(pull, [format!("pull --quiet --platform {} -- {pinned}", image.platform)]);
+    assert!(!asked.contains(":latest"));
+}
+
+#[test]
+fn no_engine_is_an_error_that_says_what_was_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    let error = Runtime::find(None, env(&[("PATH", &path)])).unwrap_err();
+    assert_eq!((error.class(), error.code()), (Class::Runtime, "no-runtime"));
+    assert!(error.to_string().contains("docker is not installed; podman is not installed"), "{error}");
+    let gone = Path::new("/nonexistent").join("docker.sock");
+    let host = format!("unix://{}", gone.display());
+    if let Err(error) = Runtime::find(Some(Kind::Docker), env(&[("DOCKER_HOST", &host)])) {
+        assert_eq!(error.code(), "no-runtime");
+    } else {
+        panic!("a daemon that is not there answered");
+    }
+}
+
+/// Debian's registry, whose storage is read from disk.
+struct DiskRegistry {
+    folder: tempfile::TempDir,
+    child: std::process::Child,
+    port: u16,
+}
+
+impl DiskRegistry {
+    fn start() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {:?}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
+            folder.path().join("data").display().to_string()
+        );
+        std::fs::write(folder.path().join("config.yml"), config).unwrap();
+        let mut command = std::process::Command::new("timeout");
+        command.args(["300", "docker-registry", "serve"]).arg(folder.path().join("config.yml"));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        for _ in 0..100 {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(Self { folder, child, port });
+            }
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        eprintln!("skipped: a registry (needs docker-registry)");
+        None
+    }
+
+    /// A pushed image, as it stands in the registry.
+    fn image(&self, manifest: &Digest) -> Tiny {
+        let read = |digest: &Digest| {
+            let hex = digest.hex();
+            let blob = format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
+            std::fs::read(self.folder.path().join(blob)).unwrap()
+        };
+        let raw = read(manifest);
+        let Manifest::Image(parsed) = Manifest::parse(&raw, None).unwrap() else {
+            unreachable!("one image was pushed")
+        };
+        let config = read(&parsed.config.digest);
+        Tiny {
+            manifest: Descriptor::of(names::DOCKER_MANIFEST, &raw),
+            config: parsed.config.clone(),
+            platform: Platform::host(),
+            content: [(*manifest, raw), (parsed.config.digest, config)].into(),
+        }
+    }
+}
+
+impl Drop for DiskRegistry {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
 }

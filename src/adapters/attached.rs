@@ -10,6 +10,9 @@ use crate::class::{Class, Classified};
 use crate::content::{Digest, Document, limits};
 use crate::oci::{Descriptor, Manifest, OciError};
 
+/// All manifests of attestations together, in bytes: a thousand real ones stay below 2 MiB.
+const ALL_MANIFESTS: u64 = 64 << 20;
+
 /// The annotation in which bundles' manifests repeat the predicate type, unsigned.
 pub(crate) const PREDICATE_TYPE: &str = "dev.sigstore.bundle.predicateType";
 
@@ -38,24 +41,29 @@ impl Attached {
 
     /// The descriptors that are worth reading, each once; an error when there are more than are read.
     pub(crate) fn candidates(&mut self, listed: Vec<Descriptor>, place: &str) -> Result<Vec<Descriptor>, StoreError> {
+        let limit = |reason: String| {
+            let what = format!("what is attached to {}", self.subject);
+            Err(StoreError::Limit { what, place: place.to_owned(), reason })
+        };
         let mut fresh = Vec::new();
+        let mut bytes = 0;
         for descriptor in listed {
             if !self.seen.insert(descriptor.digest) {
                 continue;
             }
             if self.seen.len() > limits::REFERRERS {
-                return Err(StoreError::Limit {
-                    what: format!("what is attached to {}", self.subject),
-                    place: place.to_owned(),
-                    reason: format!("more than {} attestation manifests", limits::REFERRERS),
-                });
+                return limit(format!("more than {} attestation manifests", limits::REFERRERS));
             }
             if descriptor.size > limits::MANIFEST {
                 let reason = format!("its manifest is said to have {} bytes", descriptor.size);
                 self.found.ignored.push((descriptor.digest, reason));
-            } else {
-                fresh.push(descriptor);
+                continue;
             }
+            bytes += descriptor.size;
+            if bytes > ALL_MANIFESTS {
+                return limit(format!("more than {ALL_MANIFESTS} bytes of attestation manifests"));
+            }
+            fresh.push(descriptor);
         }
         Ok(fresh)
     }
@@ -79,6 +87,11 @@ impl Attached {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Whether nothing counts so far.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.manifests.is_empty()
     }
 
     /// Notes a name of an older format.

@@ -157,7 +157,7 @@ impl Layout {
     }
 
     /// The file of a blob; every step on the way has to be what it is and no link.
-    fn open_blob(&self, digest: &Digest) -> Result<File, StoreError> {
+    fn file(&self, digest: &Digest) -> Result<File, StoreError> {
         let path = self.path(digest);
         let missing = || not_found(&digest.to_string(), &self.dir);
         let folder = open_inside(&self.handle, "blobs", OFlags::DIRECTORY, &self.dir.join("blobs"))?;
@@ -172,7 +172,7 @@ impl Layout {
 impl Store for Layout {
     fn manifest(&self, digest: &Digest) -> Result<Served, StoreError> {
         let what = format!("manifest {digest}");
-        let raw = content::read_bounded(self.open_blob(digest)?, limits::MANIFEST, &what)?;
+        let raw = content::read_bounded(self.file(digest)?, limits::MANIFEST, &what)?;
         match self.entry(digest) {
             Some(entry) => content::check(&raw, digest, entry.size, &what)?,
             None => content::check_digest(&raw, digest, &what)?,
@@ -224,7 +224,7 @@ impl Store for Layout {
         if *size > limit {
             return Err(content::ContentError::TooLarge { what: digest.to_string(), limit }.into());
         }
-        Ok(content::read_exact(self.open_blob(digest)?, digest, *size, limit, &digest.to_string())?)
+        Ok(content::read_exact(self.file(digest)?, digest, *size, limit, &digest.to_string())?)
     }
 
     fn copy_blob(&self, descriptor: &Descriptor, to: &mut dyn Write) -> Result<(), StoreError> {
@@ -232,7 +232,7 @@ impl Store for Layout {
         if *size > limits::LAYER {
             return Err(content::ContentError::TooLarge { what: digest.to_string(), limit: limits::LAYER }.into());
         }
-        let mut hashing = Hashing::new(self.open_blob(digest)?.take(size.saturating_add(1)));
+        let mut hashing = Hashing::new(self.file(digest)?.take(size.saturating_add(1)));
         io::copy(&mut hashing, to).map_err(StateError::io("copy", &self.path(digest)))?;
         let (_, actual, actual_size) = hashing.finish();
         if actual_size != *size {
@@ -243,6 +243,10 @@ impl Store for Layout {
             return Err(content::ContentError::Digest { what: digest.to_string(), expected: *digest, actual }.into());
         }
         Ok(())
+    }
+
+    fn open_blob(&self, descriptor: &Descriptor) -> Result<File, StoreError> {
+        self.file(&descriptor.digest)
     }
 }
 

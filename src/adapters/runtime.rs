@@ -4,8 +4,10 @@
 //! the verified image: the image's id is the digest of the verified config (or, in docker's containerd store, of the
 //! verified manifest), and both are digests of bytes that were judged. Nothing else about its answer is believed.
 
+mod answers;
 mod archive;
 mod command;
+mod error;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
@@ -15,12 +17,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use self::answers::{DockerInfo, InspectedImage, PodmanInfo, answer};
 use self::command::{Ended, Running};
-use super::process::{self, Invocation, ProcessError};
-use super::state::StateError;
-use super::{Event, Progress, Store, StoreError};
-use crate::class::{Class, Classified};
-use crate::content::{ContentError, Digest};
+pub use self::error::RuntimeError;
+use super::process::{self, Invocation};
+use super::{Event, Progress, Store};
+use crate::content::Digest;
+use crate::json::Obj;
 use crate::oci::{ImageManifest, Platform};
 use crate::reference::Repository;
 
@@ -243,8 +246,8 @@ impl Runtime {
             }
             Kind::Podman => {
                 let info: PodmanInfo = runtime.ask(["info", "--format", "json"])?;
-                runtime.version = info.version.version;
-                runtime.rootless = info.host.security.rootless;
+                runtime.version = info.version.0.version;
+                runtime.rootless = info.host.0.security.0.rootless;
                 runtime.endpoint = value("CONTAINER_HOST").filter(|host| !host.is_empty()).map(shown);
             }
         }
@@ -271,7 +274,7 @@ impl Runtime {
         if offered != asked {
             return Err(RuntimeError::OtherPlatform { expected: asked.to_string(), actual: offered.to_string() });
         }
-        let layers = image.root_fs.and_then(|root_fs| root_fs.layers).unwrap_or_default();
+        let layers = image.root_fs.and_then(|Obj(root_fs)| root_fs.layers).unwrap_or_default();
         if layers != wanted.diff_ids {
             return Err(RuntimeError::Layers { id });
         }
@@ -279,10 +282,14 @@ impl Runtime {
     }
 
     fn inspect(&self, name: &str) -> Result<Option<InspectedImage>, RuntimeError> {
-        let invocation = self.invocation(["image", "inspect", "--format", "{{json .}}", "--", name]);
+        let invocation = self.invocation(["image", "inspect", "--", name]);
         let Ended { status, stdout, stderr } = command::run(&invocation, QUESTION)?;
         if status.success() {
-            return Ok(Some(answer(&stdout, "image inspect")?));
+            let images: Vec<Obj<InspectedImage>> = answer(&stdout, "image inspect")?;
+            return match <[_; 1]>::try_from(images) {
+                Ok([Obj(image)]) => Ok(Some(image)),
+                Err(images) => Err(RuntimeError::answer("image inspect", &format!("{} images", images.len()))),
+            };
         }
         let said = String::from_utf8_lossy(&stderr).to_lowercase();
         if ["no such image", "no such object", "image not known"].iter().any(|absent| said.contains(absent)) {
@@ -346,7 +353,8 @@ impl Runtime {
         if !ended.status.success() {
             return Err(invocation.failed(ended.status, &ended.stderr).into());
         }
-        answer(&ended.stdout, args[0])
+        let Obj(said) = answer(&ended.stdout, args[0])?;
+        Ok(said)
     }
 }
 
@@ -391,206 +399,4 @@ pub fn engine_sockets(runtime: &Runtime, var: impl Fn(&str) -> Option<OsString>)
     let endpoint = runtime.endpoint.as_deref().and_then(|endpoint| endpoint.strip_prefix("unix://"));
     sockets.extend(endpoint.map(PathBuf::from));
     sockets.iter().filter_map(|socket| socket.canonicalize().ok()).collect()
-}
-
-fn answer<T: for<'de> Deserialize<'de>>(bytes: &[u8], command: &str) -> Result<T, RuntimeError> {
-    serde_json::from_slice(bytes).map_err(|error| RuntimeError::answer(command, &error.to_string()))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct DockerInfo {
-    server_version: Option<String>,
-    driver_status: Option<Vec<Vec<String>>>,
-    security_options: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-struct PodmanInfo {
-    host: PodmanHost,
-    version: PodmanVersion,
-}
-
-#[derive(Deserialize)]
-struct PodmanHost {
-    security: PodmanSecurity,
-}
-
-#[derive(Deserialize)]
-struct PodmanSecurity {
-    rootless: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct PodmanVersion {
-    version: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct InspectedImage {
-    id: String,
-    os: String,
-    architecture: String,
-    #[serde(rename = "RootFS")]
-    root_fs: Option<InspectedRootFs>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct InspectedRootFs {
-    layers: Option<Vec<Digest>>,
-}
-
-impl InspectedImage {
-    /// podman writes the hex digits alone.
-    fn id(&self) -> Result<Digest, RuntimeError> {
-        let hex = self.id.strip_prefix("sha256:").unwrap_or(&self.id);
-        Digest::from_hex(hex).map_err(|error| RuntimeError::answer("image inspect", &error.to_string()))
-    }
-}
-
-/// Why no engine holds or starts what was verified.
-#[derive(Debug, thiserror::Error)]
-pub enum RuntimeError {
-    /// No engine was found, or none that answers.
-    #[error("no container runtime answers ({reasons}); install docker or podman, or start its service")]
-    NoRuntime {
-        /// What was tried.
-        reasons: String,
-    },
-    /// The name of no runtime.
-    #[error("{0:?} is not a runtime: write docker or podman")]
-    UnknownRuntime(String),
-    /// An engine that answers something else than it was asked.
-    #[error("`{command}` answered something that makes no sense: {reason}")]
-    Answer {
-        /// The question.
-        command: String,
-        /// What is wrong with the answer.
-        reason: String,
-    },
-    /// An engine that does not come to an end.
-    #[error("`{command}` did not end within {seconds} seconds and was stopped")]
-    Timeout {
-        /// The argument vector.
-        command: String,
-        /// The bound.
-        seconds: u64,
-    },
-    /// The engine has another image.
-    #[error("the engine holds the image {actual} where {expected} was verified")]
-    Id {
-        /// The id that the verified image has.
-        expected: Digest,
-        /// The id it has.
-        actual: Digest,
-    },
-    /// The engine took the image and does not have it.
-    #[error(
-        "the engine does not hold the image {expected} that was verified{}",
-        found.map_or_else(String::new, |found| format!("; under its name there is {found}"))
-    )]
-    NotHeld {
-        /// The id that the verified image has.
-        expected: Digest,
-        /// What is there under the pinned name.
-        found: Option<Digest>,
-    },
-    /// The engine has it for another platform.
-    #[error("the engine holds the image for {actual} where it was verified for {expected}")]
-    OtherPlatform {
-        /// What was verified.
-        expected: String,
-        /// What is there.
-        actual: String,
-    },
-    /// The engine has other layers under this id.
-    #[error("the layers that the engine holds for {id} are not those that the verified config lists")]
-    Layers {
-        /// The image.
-        id: Digest,
-    },
-    /// A layer that is not what the config says (image-spec, config.md, `rootfs.diff_ids`).
-    #[error("the layer {layer} inflates to {actual}, and the image config says {expected}")]
-    DiffId {
-        /// The layer, as it is stored.
-        layer: Digest,
-        /// Its diff_id in the config.
-        expected: Digest,
-        /// Its diff_id.
-        actual: Digest,
-    },
-    /// A layer that cannot be inflated.
-    #[error("layers of the media type {media_type:?} cannot be launched")]
-    LayerType {
-        /// The media type.
-        media_type: String,
-    },
-    /// The image could not be handed over.
-    #[error("cannot hand the image to the engine: {0}")]
-    Stream(io::Error),
-    /// Not a folder that can be mounted.
-    #[error("cannot use {} as the working folder: {source}", path.display())]
-    Folder {
-        /// What was asked for.
-        path: PathBuf,
-        /// The operating system's word.
-        source: io::Error,
-    },
-    /// The engine's program said no.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// The image could not be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl RuntimeError {
-    fn answer(command: &str, reason: &str) -> Self {
-        Self::Answer { command: command.to_owned(), reason: reason.to_owned() }
-    }
-
-    /// Whether the engine stopped reading.
-    fn is_hang_up(&self) -> bool {
-        let broken = |source: &io::Error| source.kind() == io::ErrorKind::BrokenPipe;
-        match self {
-            Self::Stream(source) => broken(source),
-            Self::Store(StoreError::Content(ContentError::Io { source, .. })) => broken(source),
-            Self::Store(StoreError::State(StateError::Io { source, .. })) => broken(source),
-            _ => false,
-        }
-    }
-}
-
-impl Classified for RuntimeError {
-    fn class(&self) -> Class {
-        match self {
-            Self::UnknownRuntime(_) | Self::Folder { .. } => Class::Usage,
-            Self::DiffId { .. } => Class::Integrity,
-            Self::LayerType { .. } => Class::Format,
-            Self::Store(error) => error.class(),
-            Self::Process(error) => error.class(),
-            _ => Class::Runtime,
-        }
-    }
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NoRuntime { .. } => "no-runtime",
-            Self::UnknownRuntime(_) => "unknown-runtime",
-            Self::Answer { .. } => "runtime-answer",
-            Self::Timeout { .. } => "runtime-timeout",
-            Self::Id { .. } => "image-id-mismatch",
-            Self::NotHeld { .. } => "image-not-held",
-            Self::OtherPlatform { .. } => "platform-mismatch",
-            Self::Layers { .. } => "layers-mismatch",
-            Self::DiffId { .. } => "diff-id-mismatch",
-            Self::LayerType { .. } => "layer-type",
-            Self::Stream(_) => "image-not-loaded",
-            Self::Folder { .. } => "bad-folder",
-            Self::Process(error) => error.code(),
-            Self::Store(error) => error.code(),
-        }
-    }
 }

@@ -100,14 +100,31 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
 
 /// Like [`write_file`], for what is produced piece by piece.
 pub fn write_file_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StateError> {
-    let mut aside = aside(path)?;
+    let mut aside = aside(path, ANYBODY)?;
     let failed = |source| StateError::Io { action: "write", path: path.to_owned(), source };
     write(aside.as_file_mut()).map_err(failed)?;
     keep(aside, path)
 }
 
-/// A temporary file beside `path`, readable as any new file would be.
-fn aside(path: &Path) -> Result<NamedTempFile, StateError> {
+/// Writes a file that only its owner may read, as a whole, and never over another: what it would replace (a private
+/// key) may exist nowhere else.
+pub fn create_secret_file(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    let mut aside = aside(path, OWNER)?;
+    aside.as_file_mut().write_all(bytes).map_err(StateError::io("write", path))?;
+    aside.as_file().sync_all().map_err(StateError::io("write", path))?;
+    let failed = |source| StateError::Io { action: "create", path: path.to_owned(), source };
+    aside.persist_noclobber(path).map_err(|error| failed(error.error))?;
+    sync_dir(parent(path))
+}
+
+/// Permissions of a new file, of which the umask takes its part.
+const ANYBODY: u32 = 0o666;
+/// Permissions of a secret.
+const OWNER: u32 = 0o600;
+
+/// A temporary file beside `path`, with these permissions where the system has such.
+#[cfg_attr(not(unix), expect(unused_variables, reason = "permissions are Unix's"))]
+fn aside(path: &Path, mode: u32) -> Result<NamedTempFile, StateError> {
     let folder = parent(path);
     create_dir(folder)?;
     let mut builder = tempfile::Builder::new();
@@ -115,7 +132,7 @@ fn aside(path: &Path) -> Result<NamedTempFile, StateError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666)); // the umask takes its part
+        builder.permissions(fs::Permissions::from_mode(mode));
     }
     builder.tempfile_in(folder).map_err(StateError::io("write in", folder))
 }
@@ -202,7 +219,7 @@ impl ContentStore {
     /// Takes content in, or refuses it: never more than `size` bytes are written, and nothing stays on refusal.
     pub fn insert(&self, mut from: impl Read, digest: &Digest, size: u64, what: &str) -> Result<PathBuf, StateError> {
         let path = self.path(digest);
-        let mut aside = aside(&path)?;
+        let mut aside = aside(&path, ANYBODY)?;
         let mut hashing = Hashing::new((&mut from).take(size.saturating_add(1)));
         io::copy(&mut hashing, aside.as_file_mut()).map_err(StateError::io("write", &path))?;
         let (_, actual, actual_size) = hashing.finish();
@@ -246,6 +263,19 @@ mod tests {
         assert_eq!(store.get(&digest, 10), None);
         assert!(store.find(&digest, 3).is_none());
         assert!(!path.exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_secret_is_its_owners_and_replaces_nothing() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        create_secret_file(&path, b"one").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(create_secret_file(&path, b"two").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

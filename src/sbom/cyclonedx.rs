@@ -1,9 +1,14 @@
-//! CycloneDX 1.6, JSON form, written deterministically.
+//! CycloneDX in its JSON form: 1.6 written, deterministically; 1.3 to 1.6 read.
 
-use serde::Serialize;
+use std::collections::BTreeSet;
 
-use super::{Described, Inventory, OsRelease, Package, purl, timestamp, uuid};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::read::{Element, Format, SbomPackage, Summary, Wire, bounded, each, hex, is_image, one};
+use super::{Described, Inventory, OsRelease, Package, SbomError, purl, timestamp, too_many, uuid};
 use crate::content::Digest;
+use crate::json::Obj;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -164,4 +169,131 @@ fn component(package: &Package) -> Component<'_> {
         properties: source.into_iter().chain([found_in]).collect(),
         ..Component::new("library", name)
     }
+}
+
+#[derive(Deserialize)]
+struct WireMetadata<'a> {
+    #[serde(borrow)]
+    component: Option<Obj<WireComponent<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct WireComponent<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(rename = "bom-ref")]
+    bom_ref: Option<String>,
+    group: Option<String>,
+    name: String,
+    version: Option<String>,
+    purl: Option<String>,
+    #[serde(borrow)]
+    hashes: Option<&'a RawValue>,
+    #[serde(borrow)]
+    licenses: Option<&'a RawValue>,
+    #[serde(borrow)]
+    components: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WireHash {
+    alg: String,
+    content: String,
+}
+
+#[derive(Deserialize)]
+struct WireLicenceChoice {
+    license: Option<Obj<WireLicence>>,
+    expression: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireLicence {
+    id: Option<String>,
+    name: Option<String>,
+}
+
+/// How deep components are read inside components. Writers nest once or twice.
+const NESTING: usize = 8;
+
+/// What a document says; `version` is already known to be one that is understood.
+pub(super) fn read(wire: &Wire<'_>, version: String) -> Result<Summary, SbomError> {
+    let format = Format::CycloneDx;
+    let metadata = wire.metadata.map(|raw| one::<WireMetadata<'_>>(format, raw)).transpose()?;
+    let root = metadata.and_then(|metadata| metadata.component).map(|Obj(component)| component);
+    let root_element = root.as_ref().map(element).transpose()?;
+    let nested_in_root = root.as_ref().and_then(|component| component.components);
+    let mut elements = Vec::new();
+    let mut level: Vec<&RawValue> = [nested_in_root, wire.components].into_iter().flatten().collect();
+    for depth in 0.. {
+        if level.is_empty() {
+            break;
+        }
+        if depth == NESTING {
+            return Err(too_many("the nesting of components", NESTING, "levels"));
+        }
+        let mut below = Vec::new();
+        for raw in level {
+            each(format, Some(raw), |Obj(component): Obj<WireComponent<'_>>| {
+                bounded(elements.len())?;
+                elements.push(element(&component)?);
+                below.extend(component.components);
+                Ok(())
+            })?;
+        }
+        level = below;
+    }
+    // Some writers list the root among the components too.
+    let is_root = |element: &Element| {
+        root_element.as_ref().is_some_and(|root| {
+            let same_ref = root.id.is_some() && element.id == root.id;
+            let same_purl = !root.package.purls.is_empty() && element.package.purls == root.package.purls;
+            let same_name =
+                (&element.package.name, &element.package.version) == (&root.package.name, &root.package.version);
+            same_ref || same_purl || (same_name && element.package.purls.is_empty())
+        })
+    };
+    let (again, rest): (Vec<_>, Vec<_>) = elements.into_iter().partition(is_root);
+    let digests = root_element.iter().chain(&again).flat_map(Element::stated).collect::<BTreeSet<_>>();
+    Ok(Summary {
+        format,
+        version,
+        root: root_element.map(|element| element.package),
+        packages: rest.into_iter().map(|element| element.package).collect(),
+        described: digests.into_iter().collect(),
+    })
+}
+
+fn element(wire: &WireComponent<'_>) -> Result<Element, SbomError> {
+    let format = Format::CycloneDx;
+    let mut digests = BTreeSet::new();
+    each(format, wire.hashes, |Obj(hash): Obj<WireHash>| {
+        if hash.alg == "SHA-256" {
+            digests.insert(hex(format, &hash.content)?);
+        }
+        bounded(digests.len())
+    })?;
+    let mut licences = Vec::new();
+    each(format, wire.licenses, |Obj(choice): Obj<WireLicenceChoice>| {
+        let Obj(licence) = choice.license.unwrap_or(Obj(WireLicence { id: None, name: None }));
+        licences.extend([choice.expression, licence.id, licence.name].into_iter().flatten());
+        bounded(licences.len())
+    })?;
+    let purls: Vec<String> = wire.purl.iter().cloned().collect();
+    let name = match wire.group.as_deref() {
+        None | Some("") => wire.name.clone(),
+        Some(group) => format!("{group}/{}", wire.name),
+    };
+    Ok(Element {
+        id: wire.bom_ref.clone(),
+        digests,
+        package: SbomPackage {
+            counts: !matches!(wire.kind.as_str(), "operating-system" | "file" | "container")
+                && !purls.iter().any(|purl| is_image(purl)),
+            name,
+            version: wire.version.clone(),
+            purls,
+            licences,
+        },
+    })
 }

@@ -1,9 +1,14 @@
-//! SPDX 2.3, JSON form, written deterministically.
+//! SPDX in its JSON form: 2.3 written, deterministically; 2.2 and 2.3 read.
 
-use serde::Serialize;
+use std::collections::BTreeSet;
 
-use super::{Described, Inventory, OsRelease, Package, licence_refs, purl, timestamp, uuid};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::read::{Element as Read, Format, SbomPackage, Summary, Wire, add, bounded, each, hex, is_image};
+use super::{Described, Inventory, OsRelease, Package, SbomError, licence_refs, purl, timestamp, uuid};
 use crate::content::Digest;
+use crate::json::Obj;
 
 const NO_ASSERTION: &str = "NOASSERTION";
 const DOCUMENT: &str = "SPDXRef-DOCUMENT";
@@ -203,4 +208,114 @@ fn extracted(license_id: String) -> Extracted {
         "The packages that declare this licence call it {name:?}. Its text is in the image, in each package's copyright or licence file."
     );
     Extracted { license_id, name, extracted_text }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WirePackage<'a> {
+    #[serde(rename = "SPDXID")]
+    spdx_id: String,
+    name: String,
+    version_info: Option<String>,
+    #[serde(borrow)]
+    external_refs: Option<&'a RawValue>,
+    #[serde(borrow)]
+    checksums: Option<&'a RawValue>,
+    license_declared: Option<String>,
+    license_concluded: Option<String>,
+    primary_package_purpose: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireRef {
+    reference_type: String,
+    reference_locator: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireChecksum {
+    algorithm: String,
+    checksum_value: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireRelationship {
+    spdx_element_id: String,
+    relationship_type: String,
+    related_spdx_element: String,
+}
+
+/// What a document says; `version` is already known to be one that is understood.
+pub(super) fn read(wire: &Wire<'_>, version: String) -> Result<Summary, SbomError> {
+    let format = Format::Spdx;
+    let mut roots = BTreeSet::new();
+    each(format, wire.document_describes, |id: String| add(&mut roots, id))?;
+    each(format, wire.relationships, |Obj(relationship): Obj<WireRelationship>| {
+        match relationship.relationship_type.as_str() {
+            "DESCRIBES" if relationship.spdx_element_id == "SPDXRef-DOCUMENT" => {
+                add(&mut roots, relationship.related_spdx_element)
+            }
+            "DESCRIBED_BY" if relationship.related_spdx_element == "SPDXRef-DOCUMENT" => {
+                add(&mut roots, relationship.spdx_element_id)
+            }
+            _ => Ok(()),
+        }
+    })?;
+    let mut packages = Vec::new();
+    each(format, wire.packages, |Obj(wire): Obj<WirePackage<'_>>| {
+        bounded(packages.len())?;
+        let mut digests = BTreeSet::new();
+        each(format, wire.checksums, |Obj(checksum): Obj<WireChecksum>| {
+            if checksum.algorithm == "SHA256" {
+                digests.insert(hex(format, &checksum.checksum_value)?);
+            }
+            bounded(digests.len())
+        })?;
+        let mut purls = Vec::new();
+        each(format, wire.external_refs, |Obj(reference): Obj<WireRef>| {
+            if reference.reference_type.eq_ignore_ascii_case("purl") || reference.reference_locator.starts_with("pkg:")
+            {
+                purls.push(reference.reference_locator);
+            }
+            bounded(purls.len())
+        })?;
+        let purpose = wire.primary_package_purpose.unwrap_or_default();
+        let licences = [wire.license_declared, wire.license_concluded].into_iter().flatten();
+        packages.push(Read {
+            id: Some(wire.spdx_id),
+            digests,
+            package: SbomPackage {
+                counts: !matches!(purpose.as_str(), "OPERATING-SYSTEM" | "OPERATING_SYSTEM" | "FILE" | "CONTAINER")
+                    && !purls.iter().any(|purl| is_image(purl)),
+                name: wire.name,
+                version: wire.version_info,
+                purls,
+                licences: licences.filter(|licence| !matches!(licence.as_str(), "NOASSERTION" | "NONE")).collect(),
+            },
+        });
+        Ok(())
+    })?;
+    // A document of one package is about that package (SPDX 2.3, 11.1).
+    if let ([only], true) = (packages.as_slice(), roots.is_empty()) {
+        roots.extend(only.id.clone());
+    }
+    // A document that describes several things at once is about its one image, or is a mere list of packages.
+    let described = packages.iter().filter(|element| element.id.as_ref().is_some_and(|id| roots.contains(id))).count();
+    let is_root = |element: &Read| {
+        let is_described = element.id.as_ref().is_some_and(|id| roots.contains(id));
+        is_described && (described == 1 || !element.package.counts)
+    };
+    let (mut root, rest): (Vec<_>, Vec<_>) = packages.into_iter().partition(is_root);
+    let digests = root.iter().flat_map(Read::stated).collect::<BTreeSet<_>>();
+    let root = if root.len() == 1 { root.pop() } else { None };
+    Ok(Summary {
+        format,
+        version,
+        root: root.map(|element| element.package),
+        packages: rest.into_iter().map(|element| element.package).collect(),
+        described: digests.into_iter().collect(),
+    })
 }

@@ -4,6 +4,7 @@
 //! it cannot run, tests say so and pass over what needs it.
 
 #![allow(dead_code, reason = "each test file uses its own part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -101,8 +102,7 @@ impl Drop for Dockerd {
     fn drop(&mut self) {
         // `timeout` hands the signal on; the daemon stops its containers and its containerd.
         let signal = |child: &Child, signal| {
-            let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-            pid.map(|pid| rustix::process::kill_process(pid, signal))
+            let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), signal);
         };
         signal(&self.daemon, rustix::process::Signal::TERM);
         let deadline = Instant::now() + PATIENCE;

@@ -113,7 +113,7 @@ impl Write for Tee<'_> {
 /// The digest of a layer's uncompressed bytes.
 enum Inflated {
     Tar(Bounded),
-    Gzip(flate2::write::MultiGzDecoder<Bounded>),
+    Gzip(Box<flate2::write::MultiGzDecoder<Bounded>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Bounded>>),
 }
 
@@ -122,7 +122,9 @@ impl Inflated {
         let into = Bounded(Hashing::new(io::sink()));
         Ok(match media_type {
             names::LAYER_TAR => Self::Tar(into),
-            names::LAYER_GZIP | names::DOCKER_LAYER_GZIP => Self::Gzip(flate2::write::MultiGzDecoder::new(into)),
+            names::LAYER_GZIP | names::DOCKER_LAYER_GZIP => {
+                Self::Gzip(Box::new(flate2::write::MultiGzDecoder::new(into)))
+            }
             names::LAYER_ZSTD => {
                 Self::Zstd(Box::new(zstd::stream::write::Decoder::new(into).map_err(RuntimeError::Stream)?))
             }

@@ -46,10 +46,10 @@ impl<'a> Running<'a> {
     /// Kills the command at its deadline, for whoever blocks on writing to it; ends when the answer is dropped.
     pub(super) fn watch(&self) -> Sender<()> {
         let (done, watched) = channel();
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = rustix::process::Pid::from_child(&self.child);
         let rest = self.deadline.saturating_duration_since(Instant::now());
         std::thread::spawn(move || {
-            if let (Err(RecvTimeoutError::Timeout), Some(pid)) = (watched.recv_timeout(rest), pid) {
+            if let Err(RecvTimeoutError::Timeout) = watched.recv_timeout(rest) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         });

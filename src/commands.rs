@@ -1,0 +1,230 @@
+//! The binary's glue: from what was typed to one call of a verb, and from its answer to what is shown.
+
+mod judge;
+mod make;
+mod start;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use bulla::adapters::layout::Layout;
+use bulla::adapters::registry::{Registry, RegistryOptions};
+use bulla::adapters::state::{self, Dirs};
+use bulla::adapters::{Served, Store};
+use bulla::content::limits;
+use bulla::home;
+use bulla::policy::signer::TrustedSigner;
+use bulla::policy::{Policy, Requirement};
+use bulla::reference::{ImageName, LayoutImage, PinnedReference};
+use bulla::sigstore::{PublicKey, TrustRoot};
+use bulla::template::Template;
+use clap::CommandFactory as _;
+use jiff::Timestamp;
+
+use crate::cli::{Cli, Command, KeyCommand, PolicyArgs, PolicyCommand, SourceArgs};
+use crate::report::{Exit, Failure, Question, failure_text};
+
+/// What a run knows of the machine: read once, in `main`.
+pub struct World {
+    /// The environment.
+    pub env: BTreeMap<OsString, OsString>,
+    /// The time at which the run began.
+    pub now: Timestamp,
+}
+
+impl World {
+    /// One variable of the environment.
+    pub fn var(&self, name: &str) -> Option<OsString> {
+        self.env.get(std::ffi::OsStr::new(name)).cloned()
+    }
+
+    fn dirs(&self) -> Result<Dirs, Failure> {
+        Ok(Dirs::from_env(|name| self.var(name))?)
+    }
+
+    fn registry(&self, insecure: &[String]) -> Result<Registry, Failure> {
+        let mut options = RegistryOptions::from_env(|name| self.var(name));
+        options.insecure = insecure.to_vec();
+        Ok(Registry::new(options)?)
+    }
+}
+
+/// Runs one command to its end.
+pub fn run(cli: Cli, world: &World) -> Exit {
+    let done = match cli.command {
+        Command::Verify(args) => judge::verify(&args, world),
+        Command::Audit(args) => judge::audit(&args, world),
+        Command::Launch(args) => return start::launch(&args, world),
+        Command::Build(args) => make::build(&args, world),
+        Command::Fetch(args) => make::fetch(&args, world),
+        Command::Lock(args) => make::lock(&args, world),
+        Command::Sign(args) => make::sign(&args, world),
+        Command::Attest(args) => make::attest(&args, world),
+        Command::Publish(args) => make::publish(&args, world),
+        Command::Sbom(args) => make::sbom(&args, world),
+        Command::Key(KeyCommand::Generate { output }) => make::generate_key(&output, world),
+        Command::Key(KeyCommand::Public { key }) => make::public_key(&key, world),
+        Command::Policy(PolicyCommand::Check { file }) => judge::check_policy(file.as_deref(), world),
+        Command::Policy(PolicyCommand::Explain { image, policy }) => {
+            judge::explain_policy(&image, policy.as_deref(), world)
+        }
+        Command::Doctor => start::doctor(world),
+        Command::Completions { shell } => {
+            let mut page = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "bulla", &mut page);
+            print(&String::from_utf8_lossy(&page)).map(|()| Exit::Done)
+        }
+    };
+    done.unwrap_or_else(|failure| complain(&failure))
+}
+
+/// Shows a failure and says what the run ends in.
+fn complain(failure: &Failure) -> Exit {
+    // Standard error may be closed; the exit code still says it.
+    let _ = anstream::stderr().write_all(failure_text(failure).as_bytes());
+    Exit::from(failure.class)
+}
+
+/// Prints to standard output. An output that cannot be written is a failure: nobody would have read the answer.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure {
+        class: bulla::class::Class::State,
+        code: "output",
+        message: format!("cannot write to standard output: {error}"),
+    })
+}
+
+/// A line for the person, on standard error.
+fn tell(line: &str) {
+    let _ = writeln!(anstream::stderr(), "{}", crate::report::shown(line));
+}
+
+/// An image that was resolved, with whatever it is read from.
+struct Opened {
+    store: Box<dyn Store>,
+    root: Served,
+    name: String,
+    reference: Option<PinnedReference>,
+}
+
+/// Resolves what was typed, once. `question` takes down what a person should know about it.
+fn open(image: &ImageName, source: &SourceArgs, world: &World, question: &mut Question) -> Result<Opened, Failure> {
+    for host in &source.insecure_registry {
+        question.unsafe_options.push(format!("--insecure-registry {host}"));
+    }
+    let reference = match image {
+        ImageName::Layout { dir, image } => return open_layout(dir, image, source, question),
+        ImageName::Registry(reference) => reference.clone(),
+        ImageName::Template(template) => {
+            let release = Template::bundled(template)?.manifest.release;
+            format!("{}:{release}", home::template_image(template)).parse()?
+        }
+    };
+    if source.as_name.is_some() {
+        return Err(Failure::usage("--as names a layout; an image on a registry has its own name"));
+    }
+    if source.offline {
+        return Err(Failure {
+            class: bulla::class::Class::Net,
+            code: "offline",
+            message: format!("{reference} is on a registry, and --offline forbids asking it; give a layout, oci:DIR"),
+        });
+    }
+    let registry = world.registry(&source.insecure_registry)?;
+    let (root, disagreeing_tag) = registry.resolve(&reference)?;
+    if let Some(tagged) = disagreeing_tag {
+        let tag = reference.tag_or_latest();
+        question.notes.push(format!("the tag {tag} now names {tagged}; the digest that was typed is what was judged"));
+    }
+    let pinned = reference.repository.pin(root.digest);
+    let name = reference.repository.to_string();
+    let store = Box::new(registry.repository(&reference.repository));
+    Ok(Opened { store, root, name, reference: Some(pinned) })
+}
+
+fn open_layout(
+    dir: &Path,
+    image: &LayoutImage,
+    source: &SourceArgs,
+    question: &mut Question,
+) -> Result<Opened, Failure> {
+    let layout = Layout::open(dir)?;
+    let (descriptor, ref_name) = layout.find(image)?;
+    let mut root = layout.manifest(&descriptor.digest)?;
+    root.media_type = Some(descriptor.media_type);
+    let name = match &source.as_name {
+        Some(name) => {
+            question.unsafe_options.push(format!("--as {name}"));
+            let repository: bulla::reference::Repository = name.parse()?;
+            repository.to_string()
+        }
+        None => format!("oci/{}", ref_name.as_deref().unwrap_or("unnamed")),
+    };
+    Ok(Opened { store: Box::new(layout), root, name, reference: None })
+}
+
+fn parse_image(text: &str) -> Result<ImageName, Failure> {
+    Ok(ImageName::parse(text, |word| Template::bundled_names().contains(&word))?)
+}
+
+/// The policy that applies: the one that was named, else the user's, else the system's, else the one inside bulla.
+fn chosen_policy(args: &PolicyArgs, world: &World) -> Result<Policy, Failure> {
+    if let Some(signer) = named_signer(args)? {
+        let names = if args.require.is_empty() {
+            ["signature", "provenance", "sbom"].map(str::to_owned).to_vec()
+        } else {
+            args.require.clone()
+        };
+        let require: Vec<Requirement> = bulla::policy::requirements(&names).map_err(Failure::usage)?;
+        return Ok(Policy::of_signer(signer, require));
+    }
+    if !args.require.is_empty() {
+        return Err(Failure::usage("--require goes with --key or --identity; a policy file says what it requires"));
+    }
+    if let Some(file) = &args.policy {
+        return read_policy(file);
+    }
+    let user = world.dirs().ok().map(|dirs| dirs.config.join("policy.toml"));
+    for file in user.into_iter().chain([PathBuf::from("/etc/bulla/policy.toml")]) {
+        // A policy that is there and cannot be read is an error: falling back would judge by other rules.
+        if file.symlink_metadata().is_ok() {
+            return read_policy(&file);
+        }
+    }
+    Ok(Policy::default_policy()?)
+}
+
+fn named_signer(args: &PolicyArgs) -> Result<Option<TrustedSigner>, Failure> {
+    if let Some(file) = &args.key {
+        let key = read_public_key(file)?;
+        return Ok(Some(TrustedSigner::Key { key, name: file.display().to_string(), log: None }));
+    }
+    let (Some(identity), Some(issuer)) = (&args.identity, &args.issuer) else { return Ok(None) };
+    let root = TrustRoot::public_good()?.into();
+    Ok(Some(TrustedSigner::Exact { root, issuer: issuer.clone(), identity: identity.clone() }))
+}
+
+fn read_public_key(file: &Path) -> Result<PublicKey, Failure> {
+    let pem = state::read_file(file, limits::KEY).map_err(|error| Failure::usage(error.to_string()))?;
+    let pem = String::from_utf8_lossy(&pem);
+    PublicKey::from_pem(&pem).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
+}
+
+fn read_policy(file: &Path) -> Result<Policy, Failure> {
+    let unusable = |message: String| Failure { class: bulla::class::Class::Policy, code: "malformed-policy", message };
+    let text = state::read_file(file, limits::OWN_FILE).map_err(|error| unusable(error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|_| unusable(format!("{} is not text", file.display())))?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let load = |name: &str| {
+        state::read_file(&folder.join(name), limits::TRUST_ROOT).map_err(|error| error.to_string())
+    };
+    Ok(Policy::parse(&text, &file.display().to_string(), &load)?)
+}
+
+/// Whether a person is there to be asked.
+fn has_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}

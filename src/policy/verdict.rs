@@ -1,0 +1,202 @@
+//! What an evaluation says: every check, the verdict, and the proof value that a launch takes.
+
+use jiff::Timestamp;
+
+use crate::class::Class;
+use crate::content::Digest;
+use crate::oci::Platform;
+use crate::policy::Mode;
+use crate::reference::PinnedReference;
+use crate::sigstore::Signer;
+
+/// Why something did not pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// What kind of thing went wrong.
+    pub class: Class,
+    /// Which check, in kebab-case; stable.
+    pub code: &'static str,
+    /// What was found, and what would have passed, for a person.
+    pub message: String,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It held.
+    Pass,
+    /// It did not.
+    Fail,
+    /// It was not looked at, because something before it failed.
+    Skipped,
+}
+
+impl Status {
+    /// The stable spelling, as it stands in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// One requirement, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// `rule`, `deny`, `signature`, `provenance`, `sbom`, `rebuild` or a predicate type.
+    pub requirement: String,
+    /// How it ended.
+    pub status: Status,
+    /// Which check decided, in kebab-case; stable. `verified` where it passed.
+    pub code: &'static str,
+    /// What kind of thing went wrong; absent where it passed.
+    pub class: Option<Class>,
+    /// For a person.
+    pub message: String,
+    /// Digest of the bundle that satisfied it.
+    pub attestation: Option<Digest>,
+}
+
+/// An attestation that was verified and whose signer the policy names, whatever else became of it.
+#[derive(Debug, Clone)]
+pub struct Attested {
+    /// Digest of the bundle.
+    pub digest: Digest,
+    /// Type of the statement.
+    pub predicate_type: String,
+    /// Who signed it.
+    pub signer: Signer,
+    /// When, on trusted word; the latest, where there are several.
+    pub time: Option<Timestamp>,
+    /// Its place in the transparency log.
+    pub log_index: Option<u64>,
+    /// The requirements that it satisfies.
+    pub satisfies: Vec<String>,
+}
+
+/// Something attached to the image that counted for nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Digest of the bundle, or of the manifest that should have held one.
+    pub digest: Digest,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Which image is judged: everything that a launch will need and must not look up again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// The canonical name that rules are matched with: `registry/repository`, `oci/name`.
+    pub name: String,
+    /// Where it can be pulled from by digest; absent for layouts and local rebuilds.
+    pub reference: Option<PinnedReference>,
+    /// Digest of the manifest or index that was asked for: what attestations must be about.
+    pub digest: Digest,
+    /// Digest of the platform's manifest: the same, unless an index was asked for.
+    pub manifest: Digest,
+    /// Digest of the platform's image config, which some engines call the image's id.
+    pub config: Digest,
+    /// The platform.
+    pub platform: Platform,
+}
+
+/// On what ground an image may be launched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// Every requirement of its rule was satisfied.
+    Verified,
+    /// It was rebuilt here from locked inputs, and its rule allows that.
+    Rebuilt,
+    /// It was *not* admitted; its rule only warns or records.
+    NotEnforced,
+}
+
+/// An image that its policy lets be launched. Born only in [`crate::policy::Policy::evaluate`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdmittedImage {
+    subject: Subject,
+    basis: Basis,
+}
+
+impl AdmittedImage {
+    pub(super) fn new(subject: Subject, basis: Basis) -> Self {
+        Self { subject, basis }
+    }
+
+    /// Which image.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// On what ground.
+    pub fn basis(&self) -> Basis {
+        self.basis
+    }
+}
+
+/// What an evaluation says.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    pub(super) subject: Subject,
+    pub(super) rule: Option<usize>,
+    pub(super) mode: Mode,
+    pub(super) checks: Vec<Check>,
+    pub(super) attestations: Vec<Attested>,
+    pub(super) rejections: Vec<Rejected>,
+    pub(super) basis: Option<Basis>,
+}
+
+impl Verdict {
+    /// Whether the image is admitted: there is at least one requirement and every check passed.
+    pub fn is_admitted(&self) -> bool {
+        let passed = self.checks.iter().all(|check| check.status == Status::Pass);
+        matches!(self.basis, Some(Basis::Verified | Basis::Rebuilt)) && passed && !self.checks.is_empty()
+    }
+
+    /// Whether a launch goes by this verdict: false only where the rule says `warn` or `audit`.
+    pub fn is_enforced(&self) -> bool {
+        self.mode == Mode::Enforce
+    }
+
+    /// The image, if it may be launched: admitted, or its rule does not enforce.
+    pub fn launchable(&self) -> Option<AdmittedImage> {
+        match self.basis {
+            Some(basis) if self.is_admitted() || basis == Basis::NotEnforced => {
+                Some(AdmittedImage::new(self.subject.clone(), basis))
+            }
+            _ => None,
+        }
+    }
+
+    /// Which image was judged.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Index of the rule that applied, from 0.
+    pub fn rule(&self) -> Option<usize> {
+        self.rule
+    }
+
+    /// Every check, in the order of the rule's requirements.
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// What was verified.
+    pub fn attestations(&self) -> &[Attested] {
+        &self.attestations
+    }
+
+    /// What was attached and counted for nothing.
+    pub fn rejections(&self) -> &[Rejected] {
+        &self.rejections
+    }
+
+    /// The class of the first check that failed.
+    pub fn class(&self) -> Option<Class> {
+        self.checks.iter().find(|check| check.status == Status::Fail).and_then(|check| check.class)
+    }
+}

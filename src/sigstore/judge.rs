@@ -1,0 +1,236 @@
+//! The three ways in which a signature is judged: a key alone, a key and a log, a certificate.
+//!
+//! The order is that of the Sigstore client specification. What the library below says it did is asked for afterwards,
+//! never assumed.
+
+use jiff::Timestamp;
+use sigstore_types::bundle::VerificationMaterialContent;
+use sigstore_types::{KindVersion, SignatureContent};
+use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult};
+
+use super::dsse_entry::{self, Maker};
+use super::identity::{self, Identity};
+use super::key::PublicKey;
+use super::log;
+use super::rejection::Rejection;
+use super::root::{Instance, TrustRoot};
+use super::{Blob, KeyLog, Signer, Trust};
+use crate::attestation::bundle::{Bundle, BundleVersion, Material};
+use crate::class::Class;
+use crate::content::Digest;
+
+/// How far a signed time may lie ahead of the local clock, in seconds. Two machines rarely agree to the second; a
+/// log's own time is held to the clock exactly, by the library.
+const CLOCK_SKEW: i64 = 300;
+
+/// What was verified about a signature.
+#[derive(Debug, Clone)]
+pub(super) struct Evidence {
+    pub(super) signer: Signer,
+    pub(super) times: Vec<Timestamp>,
+    pub(super) log_index: Option<u64>,
+    pub(super) logged: bool,
+}
+
+/// The one judge of signatures. `bound` says that an artifact which does not match can only be the log's.
+pub(super) fn judge(
+    bundle: &Bundle,
+    blob: Blob<'_>,
+    bound: bool,
+    trust: &Trust<'_>,
+    now: Timestamp,
+) -> Result<Evidence, Rejection> {
+    let evidence = match *trust {
+        Trust::Key { key, log: KeyLog::None } => judge_key_alone(bundle, blob, key)?,
+        Trust::Key { key, log: KeyLog::Required(root) } => judge_key_in_log(bundle, blob, bound, key, root)?,
+        Trust::Keyless { root } => judge_certificate(bundle, blob, bound, root)?,
+    };
+    check_clock(&evidence.times, now)?;
+    Ok(evidence)
+}
+
+/// A key and nothing else: the signature over the envelope's PAE (DSSE, protocol.md), or over the blob.
+fn judge_key_alone(bundle: &Bundle, blob: Blob<'_>, key: &PublicKey) -> Result<Evidence, Rejection> {
+    expect_key(bundle)?;
+    match &bundle.sigstore().content {
+        SignatureContent::DsseEnvelope(envelope) => {
+            if !key.verifies(&envelope.pae(), &envelope.signature.sig) {
+                return Err(invalid_signature());
+            }
+            check_blob_is_subject(bundle, blob)?;
+        }
+        SignatureContent::MessageSignature(signature) => {
+            let Blob::Bytes(bytes) = blob else {
+                return Err(Rejection::new(
+                    Class::Format,
+                    "unsupported-artifact",
+                    "a signature over a blob, with a key and without a log, needs the blob itself",
+                ));
+            };
+            if !key.verifies(bytes, &signature.signature) {
+                return Err(invalid_signature());
+            }
+        }
+        _ => return Err(Rejection::new(Class::Format, "unsupported-bundle", "the bundle's content is not known")),
+    }
+    Ok(Evidence { signer: key_signer(key), times: Vec::new(), log_index: None, logged: false })
+}
+
+fn check_blob_is_subject(bundle: &Bundle, blob: Blob<'_>) -> Result<(), Rejection> {
+    let digest = match blob {
+        Blob::Bytes(bytes) => Digest::of(bytes),
+        Blob::Digest(digest) => *digest,
+    };
+    if bundle.unverified_statement()?.names(&digest) {
+        return Ok(());
+    }
+    Err(Rejection::new(Class::Subject, "other-subject", format!("the statement is about something else than {digest}")))
+}
+
+fn invalid_signature() -> Rejection {
+    Rejection::new(Class::Signature, "invalid-signature", "the signature was not made with this key over this content")
+}
+
+/// A key, and an entry in a log: proof that the signature was published.
+fn judge_key_in_log(
+    bundle: &Bundle,
+    blob: Blob<'_>,
+    bound: bool,
+    key: &PublicKey,
+    root: &TrustRoot,
+) -> Result<Evidence, Rejection> {
+    expect_key(bundle)?;
+    log::check_entries(bundle, root, promise_suffices(bundle))?;
+    let logged_here = verify_dsse_entries(bundle, Maker::Key(key.der().as_bytes()))?;
+    let in_library = has_library_entries(bundle);
+    let policy = PublicKeyVerificationPolicy::new(key.der().clone());
+    let policy = if in_library { policy } else { policy.skip_tlog_unsafe() };
+    let result =
+        root.verifier().verify(blob, bundle.sigstore(), &policy).map_err(|error| reject_verification(error, bound))?;
+    expect_evidence(if in_library { result.tlog_verified() } else { logged_here }, "an entry in a log")?;
+    let times = sorted_times(&result);
+    log::check_retirement(bundle, root, &times)?;
+    Ok(Evidence { signer: key_signer(key), times, log_index: log_index(bundle), logged: true })
+}
+
+/// A certificate (Sigstore client specification, "Verification"): the library establishes the times, then checks at
+/// each of them the path to an authority, the SCT, the log, the signature, and the log entry's agreement with it.
+fn judge_certificate(bundle: &Bundle, blob: Blob<'_>, bound: bool, root: &TrustRoot) -> Result<Evidence, Rejection> {
+    if !matches!(bundle.material(), Material::Certificate) {
+        return Err(Rejection::new(
+            Class::Trust,
+            "no-certificate",
+            "the bundle is signed with a key, and the policy asks for a certificate",
+        ));
+    }
+    let inner = bundle.sigstore();
+    let Some(certificate) = inner.signing_certificate() else {
+        return Err(Rejection::new(Class::Trust, "no-certificate", "the bundle has no certificate"));
+    };
+    if let VerificationMaterialContent::X509CertificateChain { certificates } = &inner.verification_material.content {
+        identity::refuse_roots(certificates.iter().map(|certificate| certificate.raw_bytes.as_bytes()))?;
+    }
+    // Whom the certificate names is judged by the policy, after this: nothing here depends on it.
+    let policy = VerificationPolicy::any_identity();
+    let logged = root.instance() != Instance::GitHub;
+    let in_library = logged && has_library_entries(bundle);
+    let mut logged_here = false;
+    let policy = if logged {
+        log::check_entries(bundle, root, promise_suffices(bundle))?;
+        logged_here = verify_dsse_entries(bundle, Maker::Certificate(certificate.as_bytes()))?;
+        if in_library { policy } else { policy.skip_tlog_unsafe() }
+    } else {
+        if bundle.log_entries().next().is_some() {
+            let message = "the bundle has a log entry, and GitHub's instance has no log";
+            return Err(Rejection::new(Class::Tlog, "unknown-log", message));
+        }
+        policy.skip_tlog_unsafe().skip_sct()
+    };
+    let result = root.verifier().verify(blob, inner, &policy).map_err(|error| reject_verification(error, bound))?;
+    expect_evidence(result.certificate_verified(), "a certificate")?;
+    expect_evidence(!logged || result.sct_verified(), "a certificate in a CT log")?;
+    expect_evidence(!logged || if in_library { result.tlog_verified() } else { logged_here }, "an entry in a log")?;
+    expect_evidence(!result.verified_timestamps().is_empty(), "a time")?;
+    let times = sorted_times(&result);
+    log::check_retirement(bundle, root, &times)?;
+    let identity = Identity::from_certificate(certificate.as_bytes())?;
+    let log_index = if logged { log_index(bundle) } else { None };
+    Ok(Evidence { signer: Signer::Certificate(Box::new(identity)), times, log_index, logged })
+}
+
+fn has_library_entries(bundle: &Bundle) -> bool {
+    !bundle.sigstore().verification_material.tlog_entries.is_empty()
+}
+
+/// Verifies the entries that the library does not read; says whether there are any.
+fn verify_dsse_entries(bundle: &Bundle, maker: Maker<'_>) -> Result<bool, Rejection> {
+    for entry in bundle.dsse_entries() {
+        dsse_entry::verify(entry, bundle, maker)?;
+    }
+    Ok(!bundle.dsse_entries().is_empty())
+}
+
+fn expect_key(bundle: &Bundle) -> Result<(), Rejection> {
+    match bundle.material() {
+        Material::PublicKey { .. } => Ok(()),
+        Material::Certificate => Err(Rejection::new(
+            Class::Trust,
+            "not-signed-with-a-key",
+            "the bundle is signed with a certificate, and the policy asks for a key",
+        )),
+    }
+}
+
+/// Closed by default: what the library says it did is asked for, not assumed.
+fn expect_evidence(present: bool, what: &str) -> Result<(), Rejection> {
+    if present {
+        return Ok(());
+    }
+    Err(Rejection::new(Class::Trust, "evidence-missing", format!("the verification did not establish {what}")))
+}
+
+fn reject_verification(error: sigstore_verify::Error, bound: bool) -> Rejection {
+    match error {
+        // The blob was taken from the statement itself: what does not match it is the log entry.
+        sigstore_verify::Error::ArtifactMismatch(message) if bound => {
+            Rejection::new(Class::Tlog, "log-entry-mismatch", message)
+        }
+        error => error.into(),
+    }
+}
+
+/// A bundle v0.1 is taken only where a policy names it, and then the log's promise is what it has.
+fn promise_suffices(bundle: &Bundle) -> bool {
+    bundle.version() == BundleVersion::V01
+}
+
+fn key_signer(key: &PublicKey) -> Signer {
+    Signer::Key { fingerprint: key.fingerprint() }
+}
+
+fn sorted_times(result: &VerificationResult) -> Vec<Timestamp> {
+    let mut times = result.verified_timestamps().to_vec();
+    times.sort_unstable();
+    times
+}
+
+/// The entry's index where something signed says it: the promise (Rekor v1) or the tree itself.
+fn log_index(bundle: &Bundle) -> Option<u64> {
+    let entry = bundle.log_entries().next()?;
+    if entry.kind_version == KindVersion::HashedRekordV002 || entry.inclusion_promise.is_some() {
+        return Some(entry.log_index.get());
+    }
+    entry.inclusion_proof.as_ref().map(|proof| proof.log_index.get())
+}
+
+fn check_clock(times: &[Timestamp], now: Timestamp) -> Result<(), Rejection> {
+    let ahead = times.iter().find(|time| time.as_second().saturating_sub(now.as_second()) > CLOCK_SKEW);
+    match ahead {
+        None => Ok(()),
+        Some(time) => Err(Rejection::new(
+            Class::Time,
+            "time-in-future",
+            format!("the signature is dated {time}, after the local clock's {now}: check the clock"),
+        )),
+    }
+}

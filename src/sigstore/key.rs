@@ -1,0 +1,86 @@
+//! Public keys that a policy names: the whole of the trust in a signature made with a key.
+
+use sigstore_crypto::{KeyAlgorithm, SigningScheme, VerificationKey, validate_raw_public_key};
+use sigstore_types::{DerPublicKey, SignatureBytes};
+
+use crate::class::{Class, Classified};
+use crate::content::{Digest, limits};
+
+const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
+const END: &str = "-----END PUBLIC KEY-----";
+
+/// A key that verifies: ECDSA on P-256 or P-384, Ed25519, or RSA of 2048 bits and more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    der: DerPublicKey,
+    algorithm: KeyAlgorithm,
+}
+
+/// A key file that is not a public key that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this is not a public key that can be used: {0}")]
+pub struct KeyError(String);
+
+impl Classified for KeyError {
+    fn class(&self) -> Class {
+        Class::Policy
+    }
+    fn code(&self) -> &'static str {
+        "unusable-key"
+    }
+}
+
+impl PublicKey {
+    /// Reads one PEM block `PUBLIC KEY` (RFC 7468, section 13) with nothing around it but white space.
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        if pem.len() as u64 > limits::KEY {
+            return Err(KeyError("it is too large".to_owned()));
+        }
+        let text = pem.trim();
+        if text.contains("PRIVATE KEY") {
+            return Err(KeyError("it is a private key; give the public one".to_owned()));
+        }
+        if !text.starts_with(BEGIN) || !text.ends_with(END) || text.matches("-----BEGIN").count() != 1 {
+            return Err(KeyError(format!("it must be exactly one PEM block that begins with {BEGIN}")));
+        }
+        let der = DerPublicKey::from_pem(text).map_err(|error| KeyError(error.to_string()))?;
+        Self::from_spki(der)
+    }
+
+    fn from_spki(der: DerPublicKey) -> Result<Self, KeyError> {
+        let reason = |error: sigstore_crypto::Error| KeyError(error.to_string());
+        let algorithm = KeyAlgorithm::from_spki(&der).map_err(reason)?;
+        use KeyAlgorithm::{EcdsaP256, EcdsaP384, Ed25519, Rsa};
+        if !matches!(algorithm, EcdsaP256 | EcdsaP384 | Ed25519 | Rsa) {
+            return Err(KeyError(format!("{algorithm:?} keys are not supported: use ECDSA P-256")));
+        }
+        let key = VerificationKey::from_spki(&der).map_err(reason)?;
+        validate_raw_public_key(algorithm.default_signing_scheme(), key.as_bytes()).map_err(reason)?;
+        Ok(Self { der, algorithm })
+    }
+
+    /// SHA-256 of the key as SubjectPublicKeyInfo DER: how keys are named in reports.
+    pub fn fingerprint(&self) -> Digest {
+        Digest::of(self.der.as_bytes())
+    }
+
+    /// The key as PEM.
+    pub fn to_pem(&self) -> String {
+        self.der.to_pem()
+    }
+
+    pub(super) fn der(&self) -> &DerPublicKey {
+        &self.der
+    }
+
+    /// Whether this key made this signature over these bytes. On P-384 both hashes in use are tried: SHA-384, and
+    /// SHA-256 as older cosign has it.
+    pub(super) fn verifies(&self, message: &[u8], signature: &SignatureBytes) -> bool {
+        let with = |scheme: SigningScheme| {
+            VerificationKey::from_spki_with_scheme(&self.der, scheme)
+                .is_ok_and(|key| key.verify(message, signature).is_ok())
+        };
+        with(self.algorithm.default_signing_scheme())
+            || (self.algorithm == KeyAlgorithm::EcdsaP384 && with(SigningScheme::EcdsaP384Sha256))
+    }
+}

@@ -1,0 +1,139 @@
+//! What the library leaves to us of a log entry: that the log which the entry names is the one that signed the
+//! checkpoint, and that every entry is of a kind that can describe this bundle.
+
+use sigstore_types::bundle::{InclusionProof, TransparencyLogEntry};
+use sigstore_types::{KindVersion, SignatureContent};
+
+use super::rejection::Rejection;
+use super::root::{Log, TrustRoot};
+use crate::attestation::bundle::Bundle;
+use crate::class::Class;
+
+/// Checks every entry before any cryptography of the library. There must be one; each must carry an inclusion proof,
+/// unless `promise_suffices` (bundle v0.1, by an explicit policy).
+pub(super) fn check_entries(bundle: &Bundle, root: &TrustRoot, promise_suffices: bool) -> Result<(), Rejection> {
+    if bundle.log_entries().next().is_none() {
+        return Err(reject("no-log-entry", "the bundle has no transparency-log entry".to_owned()));
+    }
+    for entry in bundle.log_entries() {
+        if !describes(entry.kind_version, &bundle.sigstore().content) {
+            let kind = entry.kind_version;
+            let message = format!("a log entry of kind {} {} cannot be about this", kind.kind(), kind.version());
+            return Err(reject("log-entry-mismatch", message));
+        }
+        let log = root.log(entry.log_id.key_id.as_bytes()).ok_or_else(|| {
+            reject("unknown-log", format!("the trust root does not know the log {}", entry.log_id.key_id))
+        })?;
+        match &entry.inclusion_proof {
+            Some(proof) => check_checkpoint(entry, proof, log)?,
+            None if promise_suffices && entry.inclusion_promise.is_some() => {}
+            None => {
+                let message = "a log entry has no inclusion proof".to_owned();
+                return Err(reject("no-inclusion-proof", message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A log key that was retired before the signature was made vouches for nothing. Times that the log itself signed
+/// are held to its window by the library; this is for entries that are dated by a timestamp authority.
+pub(super) fn check_retirement(bundle: &Bundle, root: &TrustRoot, times: &[jiff::Timestamp]) -> Result<(), Rejection> {
+    for entry in bundle.log_entries() {
+        let end = root.log(entry.log_id.key_id.as_bytes()).and_then(|log| log.valid_for.end);
+        if let Some(end) = end
+            && times.iter().any(|time| *time > end)
+        {
+            let message = format!("the log's key was retired at {end}, before the signature was made");
+            return Err(reject("retired-log", message));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn reject(code: &'static str, message: String) -> Rejection {
+    Rejection::new(Class::Tlog, code, message)
+}
+
+/// Which kinds of entry describe which kinds of signature.
+fn describes(kind: KindVersion, content: &SignatureContent) -> bool {
+    use KindVersion::{DsseV001, HashedRekordV001, HashedRekordV002, IntotoV002};
+    match content {
+        SignatureContent::DsseEnvelope(_) => matches!(kind, DsseV001 | IntotoV002 | HashedRekordV002),
+        SignatureContent::MessageSignature(_) => matches!(kind, HashedRekordV001 | HashedRekordV002),
+        _ => false,
+    }
+}
+
+/// The checkpoint is of this entry's log: its key signed it, under its name (C2SP, tlog-checkpoint and signed-note).
+/// The library takes the signature of any log in the root.
+fn check_checkpoint(entry: &TransparencyLogEntry, proof: &InclusionProof, log: &Log) -> Result<(), Rejection> {
+    let invalid = |reason: &str| reject("invalid-checkpoint", format!("the log's checkpoint {reason}"));
+    let Some(checkpoint) = proof.checkpoint.checkpoint() else {
+        return Err(invalid("is missing"));
+    };
+    let is_v2 = entry.kind_version == KindVersion::HashedRekordV002;
+    if is_v2 && !names_origin(&log.base_url, checkpoint.origin()) {
+        return Err(invalid("is of another log"));
+    }
+    if !is_v2 && checkpoint.tree_size() != proof.tree_size {
+        return Err(invalid("is of another tree size than the inclusion proof"));
+    }
+    let id = entry.log_id.key_id.as_bytes();
+    let by_this_log = checkpoint.signatures().iter().any(|signature| {
+        id.starts_with(signature.key_id.as_bytes())
+            && is_signer(&signature.name, checkpoint.origin())
+            && log.key.verify(checkpoint.signed_data(), &signature.signature).is_ok()
+    });
+    if by_this_log { Ok(()) } else { Err(invalid("is not signed by the log that the entry names")) }
+}
+
+/// Rekor v1 signs as `host` a checkpoint of `host - tree id`; Rekor v2 signs as its origin.
+fn is_signer(name: &str, origin: &str) -> bool {
+    origin.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(" - "))
+}
+
+/// A Rekor v2 log's origin is its host name; with port and path where several logs share a host.
+fn names_origin(base_url: &str, origin: &str) -> bool {
+    let rest = base_url.split_once("://").map_or(base_url, |(_, rest)| rest).trim_end_matches('/');
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    [rest, authority, host].contains(&origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g06_a_checkpoint_is_signed_under_its_logs_name() {
+        assert!(is_signer("rekor.sigstore.dev", "rekor.sigstore.dev - 2605736670972794746"));
+        assert!(is_signer("log2025-1.rekor.sigstore.dev", "log2025-1.rekor.sigstore.dev"));
+        for (name, origin) in [("rekor", "rekor.sigstore.dev - 1"), ("a", "b"), ("log", "log2"), ("log2", "log")] {
+            assert!(!is_signer(name, origin), "{name} {origin}");
+        }
+    }
+
+    #[test]
+    fn g06_an_origin_is_the_host_of_its_log() {
+        for (url, origin) in [
+            ("https://log2025-1.rekor.sigstore.dev", "log2025-1.rekor.sigstore.dev"),
+            ("http://127.0.0.1:15022", "127.0.0.1"),
+            ("http://127.0.0.1:15022/", "127.0.0.1:15022"),
+            ("https://logs.example/a", "logs.example/a"),
+        ] {
+            assert!(names_origin(url, origin), "{url} {origin}");
+        }
+        for (url, origin) in [
+            ("https://log2025-1.rekor.sigstore.dev", "log2025-2.rekor.sigstore.dev"),
+            ("https://log2025-1.rekor.sigstore.dev", "rekor.sigstore.dev"),
+            ("https://logs.example/a", "logs.example/b"),
+            ("https://logs.example", ""),
+        ] {
+            assert!(!names_origin(url, origin), "{url} {origin}");
+        }
+    }
+}

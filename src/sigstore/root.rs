@@ -1,0 +1,327 @@
+//! Trust roots: which authorities, logs and timestamp authorities are believed, and from when to when.
+//!
+//! A policy names the root; it is never guessed from a bundle and never tried in turn.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use sigstore_crypto::VerificationKey;
+use sigstore_trust_root::{SIGSTORE_GITHUB_TRUSTED_ROOT, SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
+use sigstore_types::TimeRange;
+use sigstore_verify::Verifier;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+use x509_cert::time::Time;
+
+use crate::class::{Class, Classified};
+use crate::content::{Digest, limits};
+use crate::json::{self, JsonError, Shape};
+
+/// Whose Sigstore a root describes, which decides what a signature must come with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instance {
+    /// The public-good instance: certificates in a CT log, signatures in a transparency log.
+    PublicGood,
+    /// GitHub's own: no logs at all, signing times from its timestamp authority.
+    GitHub,
+    /// A private one, held to the same as the public-good one.
+    Custom,
+}
+
+impl Instance {
+    /// The name that policies and reports use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PublicGood => "public-good",
+            Self::GitHub => "github",
+            Self::Custom => "custom",
+        }
+    }
+}
+
+/// Authorities and logs that are believed, ready to verify with.
+pub struct TrustRoot {
+    source: String,
+    sha256: Digest,
+    instance: Instance,
+    logs: BTreeMap<Vec<u8>, Log>,
+    verifier: Verifier,
+    starts: Option<Timestamp>,
+}
+
+/// One transparency log of a root.
+pub(super) struct Log {
+    pub(super) base_url: String,
+    pub(super) key: VerificationKey,
+    pub(super) valid_for: TimeRange,
+}
+
+/// A trust root that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrustRootError {
+    /// Not JSON, or JSON that two readers could read differently.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// Keys, certificates or validity windows that make no sense.
+    #[error("the trust root {source_name} cannot be used: {reason}")]
+    Unusable {
+        /// Where it came from.
+        source_name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Classified for TrustRootError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Json(error) => error.class(),
+            Self::Unusable { .. } => Class::Trust,
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Json(error) => error.code(),
+            Self::Unusable { .. } => "unusable-trust-root",
+        }
+    }
+}
+
+const SHAPE: Shape = Shape {
+    name: "trusted root",
+    known: &[
+        "mediaType",
+        "tlogs",
+        "certificateAuthorities",
+        "ctlogs",
+        "timestampAuthorities",
+        "baseUrl",
+        "hashAlgorithm",
+        "publicKey",
+        "rawBytes",
+        "keyDetails",
+        "validFor",
+        "start",
+        "end",
+        "logId",
+        "keyId",
+        "subject",
+        "uri",
+        "certChain",
+        "certificates",
+    ],
+    opaque: &[],
+};
+
+const MEDIA_TYPES: [&str; 3] = [
+    "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+    "application/vnd.dev.sigstore.trustedroot+json;version=0.2",
+    "application/vnd.dev.sigstore.trustedroot.v0.2+json",
+];
+
+impl TrustRoot {
+    /// The public-good instance, as it was when this version was built.
+    pub fn public_good() -> Result<Self, TrustRootError> {
+        Self::parse_as(Instance::PublicGood, SIGSTORE_PRODUCTION_TRUSTED_ROOT.as_bytes(), "public-good (embedded)")
+    }
+
+    /// GitHub's own instance, as it was when this version was built.
+    pub fn github() -> Result<Self, TrustRootError> {
+        Self::parse_as(Instance::GitHub, SIGSTORE_GITHUB_TRUSTED_ROOT.as_bytes(), "github (embedded)")
+    }
+
+    /// A `trusted_root.json` of somebody's own. `source` says in reports where it came from.
+    pub fn parse(json: &[u8], source: &str) -> Result<Self, TrustRootError> {
+        Self::parse_as(Instance::Custom, json, source)
+    }
+
+    /// A `trusted_root.json` of a known instance, as an update of it.
+    pub fn parse_as(instance: Instance, json: &[u8], source: &str) -> Result<Self, TrustRootError> {
+        let unusable = |reason: String| TrustRootError::Unusable { source_name: source.to_owned(), reason };
+        if json.len() as u64 > limits::TRUST_ROOT {
+            return Err(unusable(format!("it is larger than {} bytes", limits::TRUST_ROOT)));
+        }
+        json::scan(json, &SHAPE)?;
+        let mut root: TrustedRoot = serde_json::from_slice(json).map_err(|error| unusable(error.to_string()))?;
+        if !MEDIA_TYPES.contains(&root.media_type.as_str()) {
+            return Err(unusable(format!("its media type {:?} is not that of a trusted root", root.media_type)));
+        }
+        // Without logs a signature needs neither SCT nor inclusion proof: that is GitHub's instance and no other.
+        if instance == Instance::GitHub && !(root.tlogs.is_empty() && root.ctlogs.is_empty()) {
+            return Err(unusable("GitHub's instance has no logs, and this root names some".to_owned()));
+        }
+        let windows = windows(&root).ok_or_else(|| unusable("something in it has no validFor.start".to_owned()))?;
+        let logs = read_logs(&root).map_err(&unusable)?;
+        narrow_windows(&mut root).map_err(&unusable)?;
+        let verifier = Verifier::new(&root).map_err(|error| unusable(error.to_string()))?;
+        Ok(Self {
+            source: source.to_owned(),
+            sha256: Digest::of(json),
+            instance,
+            logs,
+            verifier,
+            starts: windows.iter().map(|window| window.start).max(),
+        })
+    }
+
+    /// Where it came from.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The digest of its bytes.
+    pub fn sha256(&self) -> &Digest {
+        &self.sha256
+    }
+
+    /// Whose Sigstore it describes.
+    pub fn instance(&self) -> Instance {
+        self.instance
+    }
+
+    /// The start of the newest key or authority in it: the root is at least as new as that.
+    pub fn newest_start(&self) -> Option<Timestamp> {
+        self.starts
+    }
+
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    pub(super) fn log(&self, id: &[u8]) -> Option<&Log> {
+        self.logs.get(id)
+    }
+}
+
+impl fmt::Debug for TrustRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TrustRoot({} {})", self.source, self.sha256)
+    }
+}
+
+/// Every validity window of a root; none where one is missing (an absent window would mean "always").
+fn windows(root: &TrustedRoot) -> Option<Vec<TimeRange>> {
+    let logs = root.tlogs.iter().map(|log| log.public_key.valid_for);
+    let ct_logs = root.ctlogs.iter().map(|log| log.public_key.valid_for);
+    let authorities = root.certificate_authorities.iter().map(|authority| authority.valid_for);
+    let timestamps = root.timestamp_authorities.iter().map(|authority| authority.valid_for);
+    logs.chain(ct_logs).chain(authorities).chain(timestamps).collect()
+}
+
+/// Narrows each authority's window to the time in which its certificates are valid: the library takes them as anchors,
+/// whose own validity it does not look at. An authority that was never valid is dropped.
+fn narrow_windows(root: &mut TrustedRoot) -> Result<(), String> {
+    let mut authorities = Vec::new();
+    for mut authority in std::mem::take(&mut root.certificate_authorities) {
+        let certificates = authority.cert_chain.certificates.iter();
+        let window = narrow(authority.valid_for, certificates.map(|certificate| certificate.raw_bytes.as_bytes()))?;
+        if window.is_some() {
+            authority.valid_for = window;
+            authorities.push(authority);
+        }
+    }
+    root.certificate_authorities = authorities;
+    let mut authorities = Vec::new();
+    for mut authority in std::mem::take(&mut root.timestamp_authorities) {
+        let certificates = authority.cert_chain.certificates.iter();
+        let window = narrow(authority.valid_for, certificates.map(|certificate| certificate.raw_bytes.as_bytes()))?;
+        if window.is_some() {
+            authority.valid_for = window;
+            authorities.push(authority);
+        }
+    }
+    root.timestamp_authorities = authorities;
+    Ok(())
+}
+
+/// The part of a window in which all these certificates are valid, if there is one.
+fn narrow<'a>(
+    window: Option<TimeRange>,
+    certificates: impl Iterator<Item = &'a [u8]>,
+) -> Result<Option<TimeRange>, String> {
+    let time = |time: Time| -> Result<Timestamp, String> {
+        let seconds = i64::try_from(time.to_unix_duration().as_secs()).map_err(|error| error.to_string())?;
+        Timestamp::from_second(seconds).map_err(|error| error.to_string())
+    };
+    let Some(mut window) = window else { return Ok(None) };
+    for certificate in certificates {
+        let certificate = Certificate::from_der(certificate).map_err(|error| error.to_string())?;
+        let validity = certificate.tbs_certificate.validity;
+        let end = time(validity.not_after)?;
+        window.start = window.start.max(time(validity.not_before)?);
+        window.end = Some(window.end.map_or(end, |old| old.min(end)));
+    }
+    Ok(window.end.is_none_or(|end| window.start <= end).then_some(window))
+}
+
+fn read_logs(root: &TrustedRoot) -> Result<BTreeMap<Vec<u8>, Log>, String> {
+    let mut logs = BTreeMap::new();
+    for log in &root.tlogs {
+        let key = VerificationKey::from_spki(&log.public_key.raw_bytes).map_err(|error| error.to_string())?;
+        let valid_for = log.public_key.valid_for.ok_or("a log has no validFor.start")?;
+        let entry = Log { base_url: log.base_url.clone(), key, valid_for };
+        if logs.insert(log.log_id.key_id.as_bytes().to_vec(), entry).is_some() {
+            return Err("two logs have the same id".to_owned());
+        }
+    }
+    Ok(logs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unusable(instance: Instance, json: &str) -> String {
+        match TrustRoot::parse_as(instance, json.as_bytes(), "test") {
+            Ok(_) => panic!("accepted {json}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn embedded_roots_are_usable_and_tell_their_instance() {
+        let public_good = TrustRoot::public_good().unwrap();
+        assert_eq!(public_good.instance(), Instance::PublicGood);
+        assert!(!public_good.logs.is_empty());
+        let github = TrustRoot::github().unwrap();
+        assert_eq!(github.instance(), Instance::GitHub);
+        assert!(github.logs.is_empty());
+        assert!(github.newest_start().is_some());
+    }
+
+    #[test]
+    fn g16_a_root_with_logs_is_not_githubs() {
+        assert!(unusable(Instance::GitHub, SIGSTORE_PRODUCTION_TRUSTED_ROOT).contains("no logs"));
+    }
+
+    #[test]
+    fn g11_an_authority_is_believed_no_longer_than_its_certificates() {
+        let root: TrustedRoot = serde_json::from_str(SIGSTORE_PRODUCTION_TRUSTED_ROOT).unwrap();
+        let authority = &root.certificate_authorities[1];
+        let certificates =
+            || authority.cert_chain.certificates.iter().map(|certificate| certificate.raw_bytes.as_bytes());
+        assert_eq!(authority.valid_for.unwrap().end, None);
+        let window = narrow(authority.valid_for, certificates()).unwrap().unwrap();
+        assert_eq!(window.start, authority.valid_for.unwrap().start);
+        // The intermediate's and the root's own end.
+        assert_eq!(window.end, Some("2031-10-05T13:56:58Z".parse().unwrap()));
+        let late = TimeRange::new("2032-01-01T00:00:00Z".parse().unwrap(), None);
+        assert_eq!(narrow(Some(late), certificates()).unwrap(), None);
+    }
+
+    #[test]
+    fn g16_refuses_roots_without_windows_media_type_or_meaning() {
+        let good = SIGSTORE_GITHUB_TRUSTED_ROOT;
+        assert!(TrustRoot::parse(good.as_bytes(), "test").is_ok());
+        unusable(Instance::Custom, &good.replacen("\"validFor\"", "\"validFrom\"", 1));
+        unusable(Instance::Custom, &good.replacen("\"start\"", "\"begin\"", 1));
+        unusable(Instance::Custom, &good.replacen("trustedroot", "trustedroots", 1));
+        unusable(Instance::Custom, &good.replacen('{', "{\"mediaType\":\"x\",", 1));
+        unusable(Instance::Custom, &good.replacen('{', "{\"Tlogs\":[],", 1));
+        unusable(Instance::Custom, &good.replacen("\"rawBytes\": \"MII", "\"rawBytes\": \"MIJ", 1));
+        unusable(Instance::Custom, "{}");
+        unusable(Instance::Custom, "[]");
+        unusable(Instance::Custom, "");
+    }
+}
