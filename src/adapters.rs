@@ -12,6 +12,7 @@ pub mod process;
 pub mod registry;
 pub mod runtime;
 pub mod signer;
+pub mod sources;
 pub mod state;
 
 use std::fs::File;

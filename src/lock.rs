@@ -1,1 +1,177 @@
-//! Not written yet.
+//! Locking a template: what it wants becomes exactly which bytes.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::adapters::Progress;
+use crate::adapters::apt::{Apt, AptError};
+use crate::adapters::state::{self, StateError};
+use crate::class::{Class, Classified};
+use crate::content::{Digest, limits};
+use crate::lockfile::{self, Lock, LockError};
+use crate::oci::Platform;
+use crate::template::{Template, TemplateError};
+
+/// Why a template could not be locked, or its lock not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LockingError {
+    /// The template or its lock is not one.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The packages could not be resolved.
+    #[error(transparent)]
+    Apt(#[from] AptError),
+    /// What was resolved does not make a lock.
+    #[error("what was resolved does not make a lock: {0}")]
+    Lock(#[from] LockError),
+    /// A platform that the template does not declare.
+    #[error("template {template:?} is not for {platform}: it declares {declared}")]
+    Platform {
+        /// Which template.
+        template: String,
+        /// What was asked for.
+        platform: Platform,
+        /// The platforms it has.
+        declared: String,
+    },
+    /// The lock is another template's, or an older one's.
+    #[error("template {template:?} and its lock disagree: {drift}; run `bulla lock {template}`")]
+    Drift {
+        /// Which template.
+        template: String,
+        /// In what.
+        drift: Drift,
+    },
+    /// The disk.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl Classified for LockingError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Template(error) => error.class(),
+            Self::Apt(error) => error.class(),
+            Self::Lock(error) => error.class(),
+            Self::Platform { .. } => Class::Usage,
+            Self::Drift { .. } => Class::Build,
+            Self::State(error) => error.class(),
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Template(error) => error.code(),
+            Self::Apt(error) => error.code(),
+            Self::Lock(error) => error.code(),
+            Self::Platform { .. } => "platform-not-declared",
+            Self::Drift { .. } => "lock-drift",
+            Self::State(error) => error.code(),
+        }
+    }
+}
+
+/// In what a template and its lock disagree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Drift {
+    /// Nothing: the lock is this template's.
+    None,
+    /// A file of the template changed since, or the lock is another template's.
+    Template {
+        /// The template that was locked.
+        locked: Digest,
+        /// The template as it is.
+        actual: Digest,
+    },
+    /// Platforms that the template declares and the lock has nothing for, or the other way round.
+    Platforms {
+        /// Declared, not locked.
+        missing: Vec<Platform>,
+        /// Locked, not declared.
+        extra: Vec<Platform>,
+    },
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |platforms: &[Platform]| platforms.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::None => f.write_str("nothing differs"),
+            Self::Template { locked, actual } => {
+                write!(f, "the lock was made for a template with the digest {locked}, and this one has {actual}")
+            }
+            Self::Platforms { missing, extra } if extra.is_empty() => {
+                write!(f, "{} is declared and not locked", names(missing))
+            }
+            Self::Platforms { missing, extra } if missing.is_empty() => {
+                write!(f, "{} is locked and not declared", names(extra))
+            }
+            Self::Platforms { missing, extra } => {
+                write!(f, "{} is declared and not locked, {} locked and not declared", names(missing), names(extra))
+            }
+        }
+    }
+}
+
+/// Resolves a template for these platforms; none: all that it declares. The lock then holds exactly these.
+pub fn lock(
+    template: &Template,
+    platforms: &[Platform],
+    apt: &Apt,
+    progress: Progress<'_>,
+) -> Result<Lock, LockingError> {
+    let declared = &template.manifest.platforms;
+    let unknown = platforms.iter().find(|platform| !declared.contains(platform));
+    if let Some(platform) = unknown {
+        let declared = declared.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ");
+        return Err(LockingError::Platform { template: template.name.clone(), platform: platform.clone(), declared });
+    }
+    let mut platforms = if platforms.is_empty() { declared.clone() } else { platforms.to_vec() };
+    platforms.sort();
+    platforms.dedup();
+    let wanted = &template.manifest.deb;
+    let resolved = apt.resolve(wanted, &platforms, progress)?;
+    Ok(Lock::new(template.digest(), &wanted.distro, resolved.releases, resolved.inputs)?)
+}
+
+/// In what a template and its lock disagree. An error: there is no lock, or none that can be read.
+pub fn check(template: &Template) -> Result<Drift, LockingError> {
+    let lock = template.lock()?;
+    let actual = template.digest();
+    if lock.template != actual {
+        return Ok(Drift::Template { locked: lock.template, actual });
+    }
+    let locked = lock.platforms();
+    let declared = &template.manifest.platforms;
+    let missing: Vec<_> = declared.iter().filter(|platform| !locked.contains(platform)).cloned().collect();
+    let extra: Vec<_> = locked.into_iter().filter(|platform| !declared.contains(platform)).cloned().collect();
+    if !missing.is_empty() || !extra.is_empty() {
+        return Ok(Drift::Platforms { missing, extra });
+    }
+    Ok(Drift::None)
+}
+
+/// The lock of a template, if it is this template's and has something for this platform. What it has for other
+/// platforms does not matter here.
+pub fn locked(template: &Template, platform: &Platform) -> Result<Lock, LockingError> {
+    let lock = template.lock()?;
+    let drift = |drift| LockingError::Drift { template: template.name.clone(), drift };
+    let actual = template.digest();
+    if lock.template != actual {
+        return Err(drift(Drift::Template { locked: lock.template, actual }));
+    }
+    if lock.for_platform(platform).is_empty() {
+        return Err(drift(Drift::Platforms { missing: vec![platform.clone()], extra: Vec::new() }));
+    }
+    Ok(lock)
+}
+
+/// Writes a lock beside the template's other files, as a whole or not at all. Says whether the file changed.
+pub fn write(folder: &Path, lock: &Lock) -> Result<(PathBuf, bool), LockingError> {
+    let path = folder.join(lockfile::FILE_NAME);
+    let text = lock.write();
+    let same = state::read_file(&path, limits::OWN_FILE).is_ok_and(|bytes| bytes == text.as_bytes());
+    if !same {
+        state::write_file(&path, text.as_bytes())?;
+    }
+    Ok((path, !same))
+}

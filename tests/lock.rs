@@ -1,0 +1,116 @@
+//! Locking and fetching against the archives that this machine's own apt is set up with, and against one made here.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test they are the failure")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bulla::adapters::apt::{Apt, AptError};
+use bulla::adapters::sources::{Access, Mirrors};
+use bulla::adapters::unwatched;
+use bulla::class::{Class, Classified};
+use bulla::lock::{self, Drift, LockingError};
+use bulla::lockfile::Lock;
+use bulla::template::Template;
+
+/// The bundled base template's wishes, without its lock.
+fn base(edit: impl Fn(String) -> String) -> Template {
+    let manifest = include_str!("../images/base/template.toml").to_owned();
+    let files = [("template.toml", edit(manifest)), ("Dockerfile", "FROM scratch\n".to_owned())];
+    let files = files.map(|(path, text)| (path.to_owned(), text.into_bytes()));
+    Template::from_files("base", BTreeMap::from(files)).unwrap()
+}
+
+fn host() -> Apt {
+    Apt {
+        mirrors: Mirrors::of_host(Path::new("/etc/apt")),
+        access: Access::of_host(),
+        keyring: None,
+        allow_expired: true,
+        now: jiff::Timestamp::now(),
+    }
+}
+
+/// The lock, or nothing where this machine has no apt, no keyring or no archive.
+fn lock_or_skip(template: &Template) -> Option<Lock> {
+    match lock::lock(template, &[], &host(), &unwatched) {
+        Ok(lock) => Some(lock),
+        Err(LockingError::Apt(
+            error @ (AptError::NoApt(_)
+            | AptError::NoKeyring { .. }
+            | AptError::NoMirror(_)
+            | AptError::Update(_)
+            | AptError::Untrusted { .. }),
+        )) => {
+            println!("skipped: locking against the host's archives: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn locking_twice_gives_the_same_bytes() {
+    let template = base(|text| text);
+    let (Some(first), Some(second)) = (lock_or_skip(&template), lock_or_skip(&template)) else { return };
+    if first.releases != second.releases {
+        println!("skipped: the archive published between the two runs");
+        return;
+    }
+    assert_eq!(first.write(), second.write());
+    assert_eq!(Lock::parse(first.write().as_bytes()).unwrap(), first);
+    for platform in &template.manifest.platforms {
+        let names: Vec<_> = first.for_platform(platform).iter().map(|input| input.name.as_str()).collect();
+        for wanted in template.manifest.deb.packages.iter().map(String::as_str).chain(["base-files", "dpkg", "libc6"]) {
+            assert!(names.contains(&wanted), "{wanted} for {platform}");
+        }
+    }
+    let text = first.write();
+    assert!(!text.contains("://") && !text.contains(".org"), "the lock names a host");
+    let locked = template.clone().with_lock(&first);
+    assert_eq!(lock::check(&locked).unwrap(), Drift::None);
+}
+
+#[test]
+fn a_package_that_does_not_exist_is_named() {
+    let template = base(|text| text.replace("\"jq\"", "\"no-such-package-at-all\""));
+    match lock::lock(&template, &[], &host(), &unwatched) {
+        Err(error @ LockingError::Apt(AptError::Unsolvable { .. })) => {
+            assert!(error.to_string().contains("no-such-package-at-all"), "{error}");
+        }
+        Err(error) => println!("skipped: locking against the host's archives: {error}"),
+        Ok(_) => panic!("resolved a package that does not exist"),
+    }
+}
+
+#[test]
+fn an_archive_without_a_mirror_is_an_error_that_says_what_to_write() {
+    let apt = Apt { mirrors: Mirrors::default(), ..host() };
+    let error = lock::lock(&base(|text| text), &[], &apt, &unwatched).unwrap_err();
+    if matches!(error, LockingError::Apt(AptError::NoApt(_) | AptError::NoKeyring { .. })) {
+        println!("skipped: {error}");
+        return;
+    }
+    assert_eq!((error.class(), error.code()), (Class::Usage, "no-mirror"));
+    assert!(error.to_string().contains("--mirror debian="), "{error}");
+}
+
+#[test]
+fn refuses_a_platform_that_the_template_does_not_declare() {
+    let error = lock::lock(&base(|text| text), &["linux/s390x".parse().unwrap()], &host(), &unwatched).unwrap_err();
+    assert_eq!((error.class(), error.code()), (Class::Usage, "platform-not-declared"));
+}
+
+/// Not a test of anything: writes the locks that are committed. `cargo test --test lock relock -- --ignored`
+#[test]
+#[ignore = "writes images/*/template.lock"]
+fn relock_the_bundled_templates() {
+    for name in Template::bundled_names() {
+        let template = Template::bundled(name).unwrap();
+        let apt = Apt { allow_expired: false, ..host() };
+        let lock = lock::lock(&template, &[], &apt, &unwatched).unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("images").join(name);
+        let (path, changed) = lock::write(&folder, &lock).unwrap();
+        println!("{}: {} inputs, {}", path.display(), lock.inputs.len(), if changed { "written" } else { "unchanged" });
+    }
+}
