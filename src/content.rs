@@ -26,6 +26,8 @@ pub mod limits {
     pub const LAYER_UNCOMPRESSED: u64 = 64 << 30;
     /// Entries of one layer. A complete distribution with a desktop stays below 500,000.
     pub const LAYER_ENTRIES: u64 = 1_000_000;
+    /// Entries of all layers of one image together, where they are merged in memory (about 300 bytes each).
+    pub const IMAGE_ENTRIES: u64 = 1_000_000;
     /// A path inside a layer, or what a link in it points at: Linux takes no longer one (PATH_MAX).
     pub const PATH: usize = 4_096;
     /// One name of a path (NAME_MAX).

@@ -3,8 +3,10 @@
 //! Reading never fetches and never guesses: a document that could be both an image and an index is refused
 //! (CVE-2021-41190), and so is one whose own media type disagrees with what it was served as.
 
+pub mod diff;
 pub mod layer;
 pub mod normalize;
+pub mod tree;
 
 use std::collections::BTreeMap;
 

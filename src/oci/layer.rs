@@ -243,6 +243,11 @@ pub fn walk_within<E: From<LayerError>>(
     Ok(LayerDigests { digest, size, diff_id, uncompressed })
 }
 
+/// A name from a layer as it may be shown: escaped and cut.
+pub fn shown(path: &[u8]) -> String {
+    archive::shown(path)
+}
+
 /// Bytes read ahead from the decoder.
 const BUFFER: usize = 256 << 10;
 
