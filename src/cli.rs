@@ -142,6 +142,9 @@ pub struct LaunchArgs {
     /// Which program runs containers [default: the first that works]
     #[arg(long, value_name = "RUNTIME")]
     pub runtime: Option<RuntimeName>,
+    /// Apply the launch section of this bundled template [default: the image's own, else a narrow one]
+    #[arg(long, value_name = "TEMPLATE")]
+    pub profile: Option<String>,
     /// Build the bundled template here and launch that, if the policy allows it
     #[arg(long)]
     pub rebuild: bool,

@@ -20,6 +20,7 @@ use bulla::policy::{Policy, Requirement};
 use bulla::reference::{ImageName, LayoutImage, PinnedReference};
 use bulla::sigstore::{PublicKey, TrustRoot};
 use bulla::template::Template;
+use bulla::verify::Target;
 use clap::CommandFactory as _;
 use jiff::Timestamp;
 
@@ -52,7 +53,7 @@ impl World {
 }
 
 /// Runs one command to its end.
-pub fn run(cli: Cli, world: &World) -> Exit {
+pub fn run(cli: Cli, world: &World) -> u8 {
     let done = match cli.command {
         Command::Verify(args) => judge::verify(&args, world),
         Command::Audit(args) => judge::audit(&args, world),
@@ -77,7 +78,7 @@ pub fn run(cli: Cli, world: &World) -> Exit {
             print(&String::from_utf8_lossy(&page)).map(|()| Exit::Done)
         }
     };
-    done.unwrap_or_else(|failure| complain(&failure))
+    done.unwrap_or_else(|failure| complain(&failure)) as u8
 }
 
 /// Shows a failure and says what the run ends in.
@@ -108,6 +109,17 @@ struct Opened {
     root: Served,
     name: String,
     reference: Option<PinnedReference>,
+}
+
+impl Opened {
+    fn target(&self) -> Target<'_> {
+        Target {
+            store: &*self.store,
+            root: self.root.clone(),
+            name: self.name.clone(),
+            reference: self.reference.clone(),
+        }
+    }
 }
 
 /// Resolves what was typed, once. `question` takes down what a person should know about it.
@@ -218,9 +230,7 @@ fn read_policy(file: &Path) -> Result<Policy, Failure> {
     let text = state::read_file(file, limits::OWN_FILE).map_err(|error| unusable(error.to_string()))?;
     let text = String::from_utf8(text).map_err(|_| unusable(format!("{} is not text", file.display())))?;
     let folder = file.parent().unwrap_or(Path::new(""));
-    let load = |name: &str| {
-        state::read_file(&folder.join(name), limits::TRUST_ROOT).map_err(|error| error.to_string())
-    };
+    let load = |name: &str| state::read_file(&folder.join(name), limits::TRUST_ROOT).map_err(|error| error.to_string());
     Ok(Policy::parse(&text, &file.display().to_string(), &load)?)
 }
 

@@ -12,60 +12,19 @@ use std::ffi::OsString;
 use serde::Serialize;
 
 pub use self::config::check_config;
-pub use self::profile::{Network, Profile, Tmpfs, Variables, WORKSPACE, Workspace};
+pub use self::profile::{Profile, Variables, WORKSPACE, Workspace};
 use crate::adapters::process::Invocation;
 use crate::adapters::runtime::{Held, Kind, Runtime, RuntimeError, Wanted};
 use crate::adapters::{Progress, Store, StoreError};
 use crate::class::{Class, Classified};
 use crate::content::{Digest, limits};
 use crate::oci::{ImageConfig, ImageManifest, Manifest, OciError, Platform};
+use crate::policy::verdict::{AdmittedImage, Basis};
 use crate::reference::PinnedReference;
+use crate::template::{Network, Tmpfs};
 
 /// The exit code when nothing was started, as docker has it.
 pub const NOT_STARTED: u8 = 125;
-
-/// An image that may be launched.
-#[derive(Debug, Clone)]
-pub struct LaunchImage {
-    digest: Digest,
-    manifest: Digest,
-    config: Digest,
-    platform: Platform,
-    reference: Option<PinnedReference>,
-}
-
-impl LaunchImage {
-    /// Names an image by its digests.
-    pub fn new(
-        digest: Digest,
-        manifest: Digest,
-        config: Digest,
-        platform: Platform,
-        reference: Option<PinnedReference>,
-    ) -> Self {
-        Self { digest, manifest, config, platform, reference }
-    }
-    /// What the verdict is about: an index's digest or a manifest's.
-    pub const fn digest(&self) -> &Digest {
-        &self.digest
-    }
-    /// The platform's manifest.
-    pub const fn manifest(&self) -> &Digest {
-        &self.manifest
-    }
-    /// The manifest's config.
-    pub const fn config_digest(&self) -> &Digest {
-        &self.config
-    }
-    /// The platform that was verified.
-    pub const fn platform(&self) -> &Platform {
-        &self.platform
-    }
-    /// Where it is; absent for images of a layout.
-    pub const fn reference(&self) -> Option<&PinnedReference> {
-        self.reference.as_ref()
-    }
-}
 
 /// An admitted image's own documents, read again by digest and found fit to be started.
 #[derive(Debug)]
@@ -79,26 +38,27 @@ pub struct Ready {
 
 impl Ready {
     /// Reads manifest and config of the image from `store` and refuses what nobody should start.
-    pub fn read(image: &LaunchImage, store: &dyn Store) -> Result<Self, LaunchError> {
-        let served = store.manifest(image.manifest())?;
+    pub fn read(image: &AdmittedImage, store: &dyn Store) -> Result<Self, LaunchError> {
+        let subject = image.subject();
+        let served = store.manifest(&subject.manifest)?;
         let Manifest::Image(manifest) = Manifest::parse(&served.raw, served.media_type.as_deref())? else {
-            return Err(LaunchError::NotAnImage { digest: *image.manifest() });
+            return Err(LaunchError::NotAnImage { digest: subject.manifest });
         };
-        if served.digest != *image.manifest() || manifest.config.digest != *image.config_digest() {
-            return Err(LaunchError::AnotherImage { digest: *image.manifest() });
+        if served.digest != subject.manifest || manifest.config.digest != subject.config {
+            return Err(LaunchError::AnotherImage { digest: subject.manifest });
         }
         if !manifest.is_runnable() {
-            return Err(LaunchError::NotAnImage { digest: *image.manifest() });
+            return Err(LaunchError::NotAnImage { digest: subject.manifest });
         }
         let config = ImageConfig::parse(&store.blob(&manifest.config, limits::CONFIG)?)?;
-        config.check_against(&manifest, image.platform())?;
+        config.check_against(&manifest, &subject.platform)?;
         check_config(&config)?;
         Ok(Self {
             manifest_digest: served.digest,
             manifest,
             config,
-            platform: image.platform().clone(),
-            reference: image.reference().cloned(),
+            platform: subject.platform.clone(),
+            reference: subject.reference.clone(),
         })
     }
 
@@ -162,8 +122,12 @@ pub struct LaunchRecord {
     pub endpoint: Option<String>,
     /// The id that is started.
     pub image: Digest,
-    /// The platform's manifest, as it was verified.
+    /// The platform's manifest, as it was judged.
     pub manifest: Digest,
+    /// What rules knew the image by.
+    pub name: String,
+    /// On what ground it may be launched: `verified`, `rebuilt` or `not-enforced`.
+    pub basis: &'static str,
     /// User and group inside.
     pub user: String,
     /// `none` or `bridge`.
@@ -196,20 +160,21 @@ impl LaunchPlan {
 
 /// The command that starts an admitted image, hardened. Pure: nothing is started or looked at.
 pub fn plan(
-    image: &LaunchImage,
+    image: &AdmittedImage,
     held: &Held,
     runtime: &Runtime,
     request: &Request<'_>,
 ) -> Result<LaunchPlan, LaunchError> {
     // The runtime's word counts only if it is a digest of what was verified.
-    if held.id() != image.config_digest() && held.id() != image.manifest() {
+    let subject = image.subject();
+    if *held.id() != subject.config && *held.id() != subject.manifest {
         return Err(LaunchError::AnotherImage { digest: *held.id() });
     }
     let profile = request.profile;
     profile.check()?;
     let (uid, gid) = if request.host_user.0 == 0 { profile.user } else { request.host_user };
     let user = format!("{uid}:{gid}");
-    let platform = image.platform().to_string();
+    let platform = subject.platform.to_string();
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
 
@@ -268,7 +233,13 @@ pub fn plan(
         version: runtime.version.clone(),
         endpoint: runtime.endpoint.clone(),
         image: *held.id(),
-        manifest: *image.manifest(),
+        manifest: subject.manifest,
+        name: subject.name.clone(),
+        basis: match image.basis() {
+            Basis::Verified => "verified",
+            Basis::Rebuilt => "rebuilt",
+            Basis::NotEnforced => "not-enforced",
+        },
         user,
         network: match profile.network {
             Network::None => "none",
@@ -376,10 +347,31 @@ impl Classified for LaunchError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::verdict::Subject;
+    use crate::policy::{Evidence, Origin, Policy};
 
-    fn image() -> LaunchImage {
-        let platform = Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None };
-        LaunchImage::new(Digest::of(b"index"), Digest::of(b"manifest"), Digest::of(b"config"), platform, None)
+    /// An image that a policy lets be launched: the only way to one leads through a policy.
+    fn image() -> AdmittedImage {
+        let policy = "version = 1\n[[rule]]\nimages = [\"oci/x\"]\nrequire = [\"signature\"]\nrebuild = \"allow\"\n\
+            [[rule.signer]]\nissuer = \"https://issuer.test\"\nidentity = \"https://issuer.test/x\"\n";
+        let policy = Policy::parse(policy, "test", &|name| Err(format!("{name} does not exist"))).unwrap();
+        let subject = Subject {
+            name: "oci/x".to_owned(),
+            reference: None,
+            digest: Digest::of(b"index"),
+            manifest: Digest::of(b"manifest"),
+            config: Digest::of(b"config"),
+            platform: Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None },
+        };
+        let evidence = Evidence {
+            subject,
+            origin: Origin::Rebuilt { published: None },
+            candidates: Vec::new(),
+            rejected: Vec::new(),
+            passed_over: Vec::new(),
+            legacy: Vec::new(),
+        };
+        policy.evaluate(&evidence, jiff::Timestamp::UNIX_EPOCH).unwrap().launchable().unwrap()
     }
 
     fn request<'a>(profile: &'a Profile, variables: &'a Variables, cmd: &'a [OsString]) -> Request<'a> {

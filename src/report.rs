@@ -242,7 +242,9 @@ pub fn verdict_text(question: &Question, policy: &Policy, verdict: &Verdict) -> 
     for check in verdict.checks() {
         let (mark, code) = match check.status {
             Status::Pass => ("pass", String::new()),
-            Status::Fail => ("FAIL", check.class.map(|class| format!("{class} ")).unwrap_or_default() + check.code + ": "),
+            Status::Fail => {
+                ("FAIL", check.class.map(|class| format!("{class} ")).unwrap_or_default() + check.code + ": ")
+            }
             Status::Skipped => ("skip", String::new()),
         };
         let _ = writeln!(text, "{mark}    {:<11} {code}{}", shown(&check.requirement), shown(&check.message));

@@ -277,9 +277,12 @@ impl Scanner {
         if self.failed.is_some() {
             return;
         }
-        if let Some((_, what)) = DATABASES.iter().find(|(database, what)| is_at_or_above(path, database, what, seen)) {
+        let status = matches!(place(path), Some(Place::DpkgStatus)).then_some(DPKG);
+        let stands_for =
+            |(database, what): &(&str, &'static str)| is_at_or_above(path, database, what, seen).then_some(*what);
+        if let Some(what) = status.or_else(|| DATABASES.iter().find_map(stands_for)) {
             let reason = match seen {
-                Seen::File if *what == RPM => "rpm databases are not understood".to_owned(),
+                Seen::File if what == RPM => "rpm databases are not understood".to_owned(),
                 Seen::File => "its content was not read".to_owned(),
                 Seen::Link(target) => format!("it is behind a symbolic link to {:?}", cut(target)),
                 Seen::Other => "it is not a regular file".to_owned(),

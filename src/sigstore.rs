@@ -10,6 +10,7 @@
 
 mod dsse_entry;
 mod identity;
+mod intoto_entry;
 mod judge;
 mod key;
 mod log;
@@ -61,6 +62,8 @@ pub enum KeyLog<'a> {
 /// Which versions of the bundle format are taken. The default is v0.3 alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Formats {
+    /// cosign's layers and annotations, where the log's promise is all there is.
+    pub cosign_legacy: bool,
     /// v0.1, where the log's promise of inclusion suffices.
     pub v01: bool,
     /// v0.2
@@ -71,17 +74,18 @@ pub struct Formats {
 
 impl Default for Formats {
     fn default() -> Self {
-        Self { v01: false, v02: false, v03: true }
+        Self { cosign_legacy: false, v01: false, v02: false, v03: true }
     }
 }
 
 impl Formats {
-    /// Every version, for clients that must read whatever there is.
-    pub const ALL: Self = Self { v01: true, v02: true, v03: true };
+    /// Every version of bundles, for clients that must read whatever there is.
+    pub const BUNDLES: Self = Self { cosign_legacy: false, v01: true, v02: true, v03: true };
 
     /// Whether this version is taken.
     pub const fn allows(self, version: BundleVersion) -> bool {
         match version {
+            BundleVersion::CosignLegacy => self.cosign_legacy,
             BundleVersion::V01 => self.v01,
             BundleVersion::V02 => self.v02,
             BundleVersion::V03 => self.v03,
@@ -207,22 +211,24 @@ pub fn verify_bundle(
     now: Timestamp,
 ) -> Result<VerifiedAttestation, Rejection> {
     check_format(bundle, formats)?;
-    let Some(payload) = bundle.payload() else {
+    if bundle.payload().is_none() && bundle.simple_signing().is_none() {
         return Err(Rejection::new(
             Class::Format,
             "not-an-attestation",
             "the bundle is a signature over a blob; an image needs an attestation",
         ));
-    };
+    }
     // The statement is read from the bytes whose signature is verified below, and believed only after that.
-    let statement = Statement::parse(payload)?;
+    let statement = bundle.unverified_statement()?;
     let named = statement.names(subject);
     // The library compares with the subject too. Where the statement is about something else it is given what the
     // statement names, so that a forged signature is reported as such before a wrong subject is.
     let own = statement.subjects.iter().find_map(|other| other.sha256);
     let compared = if named { *subject } else { own.unwrap_or(*subject) };
-    let bound = named || own.is_some();
-    let evidence = judge(bundle, Blob::Digest(&compared), bound, trust, now)?;
+    let evidence = match bundle.simple_signing() {
+        Some(payload) => judge(bundle, Blob::Bytes(payload), true, trust, now)?,
+        None => judge(bundle, Blob::Digest(&compared), named || own.is_some(), trust, now)?,
+    };
     if !named {
         return Err(Rejection::new(
             Class::Subject,

@@ -16,23 +16,42 @@ use bulla::adapters::runtime::{Kind, Runtime};
 use bulla::adapters::unwatched;
 use bulla::class::{Class, Classified};
 use bulla::content::Digest;
-use bulla::launch::{self, LaunchError, LaunchImage, LaunchPlan, Profile, Ready, Request, Variables, Workspace};
+use bulla::launch::{self, LaunchError, LaunchPlan, Profile, Ready, Request, Variables, Workspace};
 use bulla::oci::{Descriptor, Manifest, Platform, names};
+use bulla::policy::verdict::{AdmittedImage, Subject};
+use bulla::policy::{Evidence, Origin, Policy};
 use bulla::reference::Repository;
 use dockerd::Dockerd;
 use tiny::Tiny;
 
-/// The image as a policy admits it.
-fn admitted(image: &Tiny, repository: Option<&str>) -> LaunchImage {
+/// The image, judged by a policy that lets local rebuilds be launched: the way to an admitted image that needs no
+/// signer. `config` is the digest that the judge was told.
+fn admitted_with(image: &Tiny, repository: Option<&str>, config: Digest) -> AdmittedImage {
+    let policy = "version = 1\n[[rule]]\nimages = [\"**\"]\nrequire = [\"signature\"]\nrebuild = \"allow\"\n\
+        [[rule.signer]]\nissuer = \"https://issuer.test\"\nidentity = \"https://issuer.test/x\"\n";
+    let policy = Policy::parse(policy, "test", &|name| Err(format!("{name} does not exist"))).unwrap();
     let repository = repository.map(|text| text.parse::<Repository>().unwrap());
-    let reference = repository.map(|repository| repository.pin(image.manifest.digest));
-    LaunchImage::new(
-        image.manifest.digest,
-        image.manifest.digest,
-        image.config.digest,
-        image.platform.clone(),
-        reference,
-    )
+    let subject = Subject {
+        name: "oci/unnamed".to_owned(),
+        reference: repository.map(|repository| repository.pin(image.manifest.digest)),
+        digest: image.manifest.digest,
+        manifest: image.manifest.digest,
+        config,
+        platform: image.platform.clone(),
+    };
+    let evidence = Evidence {
+        subject,
+        origin: Origin::Rebuilt { published: None },
+        candidates: Vec::new(),
+        rejected: Vec::new(),
+        passed_over: Vec::new(),
+        legacy: Vec::new(),
+    };
+    policy.evaluate(&evidence, jiff::Timestamp::UNIX_EPOCH).unwrap().launchable().unwrap()
+}
+
+fn admitted(image: &Tiny, repository: Option<&str>) -> AdmittedImage {
+    admitted_with(image, repository, image.config.digest)
 }
 
 fn words(words: &[&str]) -> Vec<OsString> {
@@ -253,13 +272,7 @@ fn i13_an_image_with_a_config_that_leads_out_is_refused_before_any_engine_sees_i
 #[test]
 fn another_config_or_manifest_than_the_admitted_one_is_refused() {
     let (image, other) = (Tiny::new(b"one", |_| {}), Tiny::new(b"two", |_| {}));
-    let swapped = LaunchImage::new(
-        image.manifest.digest,
-        image.manifest.digest,
-        other.config.digest,
-        image.platform.clone(),
-        None,
-    );
+    let swapped = admitted_with(&image, None, other.config.digest);
     assert_eq!(Ready::read(&swapped, &image).unwrap_err().code(), "another-image");
     let mut lying = Tiny::new(b"one", |_| {});
     let swapped = lying.content[&lying.config.digest].iter().map(|byte| byte ^ 1).collect();

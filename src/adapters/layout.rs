@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use serde::Deserialize;
 
+pub(super) use write::{EMPTY_CONFIG, attestation_entry};
 pub use write::{LayoutWriter, attestation_manifest};
 
 use super::attached::{self, Attached};

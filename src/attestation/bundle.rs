@@ -3,7 +3,10 @@
 //! A [`Bundle`] is well-formed and bounded, and not yet believed. Its media type is not signed by anybody: what a
 //! version promises (an inclusion proof, a single certificate) is checked on the content, never inferred.
 
+mod legacy;
 mod wire;
+
+use std::collections::BTreeMap;
 
 use sigstore_types::bundle::{
     CertificateContent, CheckpointData, InclusionPromise, InclusionProof, LogId, MessageDigest, MessageSignature,
@@ -36,6 +39,8 @@ const LOG_BODY: usize = 1 << 20;
 /// Which version of the format a bundle says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BundleVersion {
+    /// No bundle at all: what cosign before 3 spread over a layer and its annotations.
+    CosignLegacy,
     /// v0.1: the log's promise suffices.
     V01,
     /// v0.2: an inclusion proof.
@@ -48,6 +53,7 @@ impl BundleVersion {
     /// The spelling that policies use: `v0.3`.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::CosignLegacy => "cosign-legacy",
             Self::V01 => "v0.1",
             Self::V02 => "v0.2",
             Self::V03 => "v0.3",
@@ -83,7 +89,18 @@ pub struct Bundle {
     digest: Digest,
     version: BundleVersion,
     inner: sigstore_types::Bundle,
-    dsse_entries: Vec<TransparencyLogEntry>,
+    apart: Apart,
+    simple_signing: Option<Vec<u8>>,
+}
+
+/// Log entries of kinds that the library does not read, which `sigstore` verifies itself. They say of themselves here
+/// that they are of a kind with the same rules; the library never sees them.
+#[derive(Debug, Clone, Default)]
+struct Apart {
+    /// `dsse 0.0.2` (Rekor v2), as if `hashedrekord 0.0.2`.
+    dsse: Vec<TransparencyLogEntry>,
+    /// `intoto 0.0.1` (Rekor v1, cosign's legacy format alone), as if `intoto 0.0.2`.
+    intoto: Vec<TransparencyLogEntry>,
 }
 
 /// Every member of every message is known to the reader behind the scan, which refuses all others, case variants too.
@@ -98,19 +115,52 @@ impl Bundle {
         let Some(version) = BundleVersion::of_media_type(&wire.media_type) else {
             return Err(AttestationError::BundleVersion(wire.media_type));
         };
-        let media_type = match version {
-            BundleVersion::V01 => MediaType::Bundle0_1,
-            BundleVersion::V02 => MediaType::Bundle0_2,
-            BundleVersion::V03 => MediaType::Bundle0_3,
-        };
         let content = match (wire.dsse_envelope, wire.message_signature) {
             (Some(Obj(envelope)), None) => SignatureContent::DsseEnvelope(read_envelope(envelope)?),
             (None, Some(Obj(signature))) => SignatureContent::MessageSignature(read_message_signature(signature)?),
             _ => return Err(malformed("it must have either an envelope or a message signature")),
         };
-        let (material, dsse_entries) = read_material(wire.verification_material.0, version)?;
+        Self::new(bytes, version, wire.verification_material.0, content)
+    }
+
+    /// Reads one layer of a cosign legacy attestation (`sha256-….att`) or signature (`.sig`): its bytes, and what its
+    /// annotations say about them. The certificate chain in the annotations is not looked at: authorities come from
+    /// the trust root.
+    pub fn from_legacy(
+        media_type: &str,
+        layer: &[u8],
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Self, AttestationError> {
+        bounded("bytes", layer.len(), usize::try_from(limits::BUNDLE).unwrap_or(usize::MAX))?;
+        let material = legacy::material(annotations)?;
+        if media_type == legacy::ENVELOPE {
+            let envelope = json::parse(layer, &legacy::ENVELOPE_SHAPE)?;
+            let content = SignatureContent::DsseEnvelope(read_envelope(envelope)?);
+            return Self::new(layer, BundleVersion::CosignLegacy, material, content);
+        }
+        if media_type != legacy::SIMPLE_SIGNING {
+            return Err(malformed(format!("layers of type {media_type:?} are not cosign's")));
+        }
+        let signature = read_message_signature(legacy::signature(annotations)?)?;
+        let content = SignatureContent::MessageSignature(signature);
+        let bundle = Self::new(layer, BundleVersion::CosignLegacy, material, content)?;
+        Ok(Self { simple_signing: Some(layer.to_vec()), ..bundle })
+    }
+
+    fn new(
+        bytes: &[u8],
+        version: BundleVersion,
+        material: wire::Material,
+        content: SignatureContent,
+    ) -> Result<Self, AttestationError> {
+        let media_type = match version {
+            BundleVersion::CosignLegacy | BundleVersion::V01 => MediaType::Bundle0_1,
+            BundleVersion::V02 => MediaType::Bundle0_2,
+            BundleVersion::V03 => MediaType::Bundle0_3,
+        };
+        let (material, apart) = read_material(material, version)?;
         let inner = sigstore_types::Bundle::new(media_type, material, content);
-        Ok(Self { digest: Digest::of(bytes), version, inner, dsse_entries })
+        Ok(Self { digest: Digest::of(bytes), version, inner, apart, simple_signing: None })
     }
 
     /// The digest of the bundle's bytes as they came.
@@ -139,8 +189,17 @@ impl Bundle {
         }
     }
 
-    /// What its payload says, whoever signed it: to show or to sort by, not to decide by.
+    /// The signed payload of a legacy signature.
+    pub(crate) fn simple_signing(&self) -> Option<&[u8]> {
+        self.simple_signing.as_deref()
+    }
+
+    /// What its payload says, whoever signed it: to show or to sort by, not to decide by. A legacy signature is read
+    /// as the statement that cosign 3 would write.
     pub fn unverified_statement(&self) -> Result<Statement, AttestationError> {
+        if let Some(payload) = &self.simple_signing {
+            return legacy::simple_signing(payload);
+        }
         let payload = self.payload().ok_or_else(|| malformed("it is a signature over a blob, not an attestation"))?;
         Statement::parse(payload)
     }
@@ -155,16 +214,21 @@ impl Bundle {
 
     /// Every log entry, of whatever kind.
     pub(crate) fn log_entries(&self) -> impl Iterator<Item = &TransparencyLogEntry> {
-        self.inner.verification_material.tlog_entries.iter().chain(&self.dsse_entries)
+        self.inner.verification_material.tlog_entries.iter().chain(&self.apart.dsse).chain(&self.apart.intoto)
     }
 
-    /// Entries of kind `dsse 0.0.2` (Rekor v2), which the library does not read and `sigstore` verifies itself. They
-    /// say `hashedrekord 0.0.2` of themselves here, the library's word for an entry of Rekor v2; it never sees them.
+    /// Entries of kind `dsse 0.0.2`, which the library does not read.
     pub(crate) fn dsse_entries(&self) -> &[TransparencyLogEntry] {
-        &self.dsse_entries
+        &self.apart.dsse
     }
 
-    /// The bundle in the words of the library that verifies it, without [`Self::dsse_entries`].
+    /// Entries of kind `intoto 0.0.1`, which the library does not read. Only the legacy format has them.
+    pub(crate) fn intoto_entries(&self) -> &[TransparencyLogEntry] {
+        &self.apart.intoto
+    }
+
+    /// The bundle in the words of the library that verifies it, without the entries that it
+    /// does not read.
     pub(crate) fn sigstore(&self) -> &sigstore_types::Bundle {
         &self.inner
     }
@@ -226,7 +290,7 @@ fn read_message_signature(wire: wire::MessageSignature) -> Result<MessageSignatu
 fn read_material(
     wire: wire::Material,
     version: BundleVersion,
-) -> Result<(VerificationMaterial, Vec<TransparencyLogEntry>), AttestationError> {
+) -> Result<(VerificationMaterial, Apart), AttestationError> {
     let content = match (wire.public_key, wire.x509_certificate_chain, wire.certificate) {
         (Some(Obj(key)), None, None) => {
             bounded("bytes in a key hint", key.hint.len(), MATERIAL)?;
@@ -248,16 +312,23 @@ fn read_material(
         .map(|Obj(timestamp)| piece("timestamp", timestamp.signed_timestamp, MATERIAL))
         .map(|token| token.map(|token| Rfc3161Timestamp::new(TimestampToken::new(token))))
         .collect::<Result<_, _>>()?;
-    let (mut read, mut dsse) = (Vec::new(), Vec::new());
+    let mut read = Vec::new();
+    let mut apart = Apart::default();
     for Obj(entry) in entries {
-        let apart = entry.kind_version.0.is("dsse", "0.0.2");
-        let entry = read_log_entry(entry)?;
-        if apart { dsse.push(entry) } else { read.push(entry) }
+        let kind = &entry.kind_version.0;
+        let list = if kind.is("dsse", "0.0.2") {
+            &mut apart.dsse
+        } else if kind.is("intoto", "0.0.1") && version == BundleVersion::CosignLegacy {
+            &mut apart.intoto
+        } else {
+            &mut read
+        };
+        list.push(read_log_entry(entry, version)?);
     }
     let material = VerificationMaterial::new(content)
         .with_tlog_entries(read)
         .with_timestamp_verification_data(TimestampVerificationData::new(timestamps));
-    Ok((material, dsse))
+    Ok((material, apart))
 }
 
 fn read_chain(chain: wire::Chain, version: BundleVersion) -> Result<VerificationMaterialContent, AttestationError> {
@@ -277,13 +348,14 @@ fn read_chain(chain: wire::Chain, version: BundleVersion) -> Result<Verification
     Ok(VerificationMaterialContent::X509CertificateChain { certificates })
 }
 
-fn read_log_entry(wire: wire::LogEntry) -> Result<TransparencyLogEntry, AttestationError> {
+fn read_log_entry(wire: wire::LogEntry, format: BundleVersion) -> Result<TransparencyLogEntry, AttestationError> {
     let Obj(wire::KindVersion { kind, version }) = wire.kind_version;
     let kind = match (kind.as_str(), version.as_str()) {
         ("hashedrekord", "0.0.1") => KindVersion::HashedRekordV001,
         ("hashedrekord" | "dsse", "0.0.2") => KindVersion::HashedRekordV002,
         ("dsse", "0.0.1") => KindVersion::DsseV001,
         ("intoto", "0.0.2") => KindVersion::IntotoV002,
+        ("intoto", "0.0.1") if format == BundleVersion::CosignLegacy => KindVersion::IntotoV002,
         _ => return Err(malformed(format!("log entries of kind {kind:?} {version:?} are not understood"))),
     };
     let key_id = piece("log id", wire.log_id.0.key_id, MATERIAL)?;

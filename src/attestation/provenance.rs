@@ -102,6 +102,11 @@ impl ResourceDescriptor {
         }
     }
 
+    /// An artifact with this SHA-256 that has a name and no address: a byproduct.
+    pub fn output(name: impl Into<String>, digest: &Digest) -> Self {
+        Self { uri: None, ..Self::new("", digest).named(name) }
+    }
+
     /// The same with a name.
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {

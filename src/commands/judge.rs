@@ -6,7 +6,7 @@ use bulla::adapters::state;
 use bulla::content::limits;
 use bulla::policy::Policy;
 use bulla::policy::verdict::Verdict;
-use bulla::verify::{self, Target};
+use bulla::verify;
 
 use super::{World, chosen_policy, open, parse_image, print, read_policy};
 use crate::cli::{AuditArgs, PolicyArgs, SourceArgs, VerifyArgs};
@@ -22,9 +22,7 @@ pub fn judge(
     question: &mut Question,
 ) -> Result<Verdict, Failure> {
     let opened = open(&parse_image(image)?, source, world, question)?;
-    let target =
-        Target { store: &*opened.store, root: opened.root, name: opened.name, reference: opened.reference };
-    Ok(verify::verify(target, source.platform.as_ref(), policy, supplied, world.now)?)
+    Ok(verify::verify(opened.target(), source.platform.as_ref(), policy, supplied, world.now)?)
 }
 
 pub fn verify(args: &VerifyArgs, world: &World) -> Result<Exit, Failure> {
@@ -76,7 +74,9 @@ pub fn audit(args: &AuditArgs, world: &World) -> Result<Exit, Failure> {
                 let codes: Vec<String> = failed.map(|check| format!("{} {}", check.requirement, check.code)).collect();
                 ("DENIED", codes.join(", "), exit_of(verdict))
             }
-            Err(failure) if Exit::from(failure.class) == Exit::Denied => ("DENIED", failure.message.clone(), Exit::Denied),
+            Err(failure) if Exit::from(failure.class) == Exit::Denied => {
+                ("DENIED", failure.message.clone(), Exit::Denied)
+            }
             Err(failure) => ("undecided", failure.message.clone(), Exit::from(failure.class)),
         };
         worst = if exit as u8 > worst as u8 { exit } else { worst };

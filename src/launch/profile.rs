@@ -5,27 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::LaunchError;
 use super::config::{is_harmless_path, steers_the_loader};
+use crate::template::{Network, TemplateManifest, Tmpfs};
 
 /// Where the working folder is mounted.
 pub const WORKSPACE: &str = "/workspace";
-
-/// What a container can reach over the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
-    /// Nothing.
-    None,
-    /// What the runtime's default network reaches.
-    Bridge,
-}
-
-/// A folder in memory that can be written to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tmpfs {
-    /// Where, absolute.
-    pub path: String,
-    /// Bound, in bytes.
-    pub size: u64,
-}
 
 /// What a container gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +43,21 @@ impl Default for Profile {
                 Tmpfs { path: "/tmp".to_owned(), size: 1 << 30 },
                 Tmpfs { path: "/run".to_owned(), size: 64 << 20 },
             ],
+        }
+    }
+}
+
+impl From<&TemplateManifest> for Profile {
+    /// As the template says.
+    fn from(template: &TemplateManifest) -> Self {
+        Self {
+            user: (template.user.uid, template.user.gid),
+            home: template.user.home.clone(),
+            memory: template.launch.memory,
+            pids: template.launch.pids,
+            milli_cpus: None,
+            network: template.launch.network,
+            tmpfs: template.launch.tmpfs.clone(),
         }
     }
 }

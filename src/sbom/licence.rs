@@ -80,16 +80,16 @@ fn named(name: &str) -> Option<String> {
     }
     let mut id = String::with_capacity(REF.len() + name.len());
     id.push_str(REF);
-    for character in name.chars() {
+    let mut rest = name.chars().peekable();
+    while let Some(character) = rest.next() {
         if character.is_ascii_alphanumeric() || character == '.' {
             id.push(character);
+        } else if character == '+' && rest.peek().is_none_or(|next| next.is_whitespace()) {
+            // GPL+ and GPL are two licences.
+            id.push_str("-or-later");
         } else if !id.ends_with('-') {
             id.push('-');
         }
-    }
-    // GPL+ and GPL are two licences.
-    if name.ends_with('+') {
-        id.push_str("or-later");
     }
     let id = id.trim_end_matches('-');
     (id.len() > REF.len()).then(|| id.to_owned())
@@ -261,7 +261,7 @@ mod tests {
             ("GPL+", "LicenseRef-GPL-or-later"),
             ("GPL-7", "LicenseRef-GPL-7"),
             ("Artistic", "LicenseRef-Artistic"),
-            ("GPL-2+ with OpenSSL exception", "LicenseRef-GPL-2-with-OpenSSL-exception"),
+            ("GPL-2+ with OpenSSL exception", "LicenseRef-GPL-2-or-later-with-OpenSSL-exception"),
             ("permissive", "LicenseRef-permissive"),
         ] {
             assert_eq!(short_names(name).as_deref(), Some(reference), "{name}");

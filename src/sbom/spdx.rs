@@ -36,7 +36,7 @@ struct Document<'a> {
 struct CreationInfo {
     created: String,
     creators: [String; 1],
-    license_list_version: &'static str,
+    license_list_version: String,
 }
 
 #[derive(Serialize)]
@@ -110,7 +110,8 @@ pub fn write(inventory: &Inventory, described: &Described<'_>) -> Vec<u8> {
         creation_info: CreationInfo {
             created: timestamp(described.created),
             creators: [format!("Tool: {}-{}", described.tool, described.tool_version)],
-            license_list_version: spdx::license_version(),
+            // Major and minor number alone (SPDX 2.3, 6.7).
+            license_list_version: spdx::license_version().split('.').take(2).collect::<Vec<_>>().join("."),
         },
         packages,
         relationships,
@@ -142,7 +143,7 @@ fn operating_system(os: &OsRelease) -> Element<'_> {
         name: &os.id,
         spdx_id: OPERATING_SYSTEM.to_owned(),
         version_info: os.version_id.clone().or_else(|| os.codename.clone()),
-        primary_package_purpose: Some("OPERATING-SYSTEM"),
+        primary_package_purpose: Some("OPERATING_SYSTEM"),
         ..Element::default()
     }
 }

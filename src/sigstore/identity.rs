@@ -276,3 +276,139 @@ fn plain(text: &str) -> Result<String, Rejection> {
     }
     Ok(text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::Classified;
+
+    /// A certificate from testdata, made with openssl; nobody's.
+    fn certificate(name: &str) -> Vec<u8> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/attestation/certificates");
+        let pem = std::fs::read_to_string(format!("{folder}/{name}.pem")).unwrap();
+        sigstore_types::DerCertificate::from_pem(&pem).unwrap().into_bytes()
+    }
+
+    fn read(der: &[u8]) -> Result<Identity, (Class, &'static str)> {
+        Identity::from_certificate(der).map_err(|rejection| (rejection.class(), rejection.code()))
+    }
+
+    const MALFORMED: Result<Identity, (Class, &str)> = Err((Class::Trust, "malformed-certificate"));
+    const CONTRADICTORY: Result<Identity, (Class, &str)> = Err((Class::Identity, "contradictory-certificate"));
+
+    /// The certificate with the `nth` occurrence of some bytes replaced by as many others.
+    fn patched(mut der: Vec<u8>, nth: usize, from: &[u8], to: &[u8]) -> Vec<u8> {
+        assert_eq!(from.len(), to.len());
+        let found = der.windows(from.len()).enumerate().filter(|(_, window)| *window == from);
+        let start = found.map(|(start, _)| start).nth(nth).unwrap();
+        der[start..start + to.len()].copy_from_slice(to);
+        der
+    }
+
+    /// The encoded object identifier of a claim.
+    fn oid(number: u8) -> [u8; 12] {
+        [0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xbf, 0x30, 0x01, number]
+    }
+
+    #[test]
+    fn every_claim_of_a_workflow_is_read() {
+        let who = read(&certificate("workflow")).unwrap();
+        let signer = "https://github.com/acme/templates/.github/workflows/images.yml@refs/heads/main";
+        assert_eq!(who.issuer, GITHUB);
+        assert_eq!(who.san, San::Uri(signer.to_owned()));
+        let commit = Some("c0ffee0000000000000000000000000000000000".to_owned());
+        let some = |text: &str| Some(text.to_owned());
+        let expected = Claims {
+            build_signer_uri: some(signer),
+            build_signer_digest: commit.clone(),
+            runner_environment: some("github-hosted"),
+            source_repository_uri: some("https://github.com/acme/templates"),
+            source_repository_digest: commit.clone(),
+            source_repository_ref: some("refs/heads/main"),
+            source_repository_identifier: some("123456"),
+            source_repository_owner_uri: some("https://github.com/acme"),
+            source_repository_owner_identifier: some("654321"),
+            build_config_uri: some(signer),
+            build_config_digest: commit.clone(),
+            build_trigger: some("push"),
+            run_invocation_uri: some("https://github.com/acme/templates/actions/runs/1/attempts/1"),
+            source_repository_visibility: some("public"),
+            deployment_environment: some("production"),
+            token_subject: some("repo:acme/templates:ref:refs/heads/main"),
+            github_workflow_trigger: some("push"),
+            github_workflow_sha: commit,
+            github_workflow_name: some("images"),
+            github_workflow_repository: some("acme/templates"),
+            github_workflow_ref: some("refs/heads/main"),
+        };
+        assert_eq!(who.claims, expected);
+    }
+
+    #[test]
+    fn f03_the_kind_of_a_name_is_part_of_it() {
+        assert_eq!(read(&certificate("mail")).unwrap().san, San::Email("somebody@example.org".to_owned()));
+        assert_eq!(read(&certificate("username")).unwrap().san, San::Other("somebody".to_owned()));
+        assert_eq!(read(&certificate("mail")).unwrap().claims, Claims::default());
+    }
+
+    #[test]
+    fn d12_names_and_extensions_have_one_reading() {
+        for name in ["two-names", "no-name", "dns-name", "foreign-name", "raw-issuer", "bmp-issuer"] {
+            assert_eq!(read(&certificate(name)), MALFORMED, "{name}");
+        }
+        let nul = patched(certificate("mail"), 0, b"somebody@", b"some\0ody@");
+        assert_eq!(read(&nul), MALFORMED);
+        let newline = patched(certificate("username"), 0, b"somebody", b"some\nody");
+        assert_eq!(read(&newline), MALFORMED);
+        let twice = patched(certificate("workflow"), 0, &oid(21), &oid(20));
+        assert_eq!(read(&twice), MALFORMED);
+        assert_eq!(read(b""), MALFORMED);
+        assert_eq!(read(b"\x30\x80\x00\x00"), MALFORMED);
+        let mut trailing = certificate("mail");
+        trailing.push(0);
+        assert_eq!(read(&trailing), MALFORMED);
+    }
+
+    #[test]
+    fn g15_a_signer_may_sign_and_is_no_authority() {
+        for name in ["authority", "no-usage"] {
+            assert_eq!(read(&certificate(name)), MALFORMED, "{name}");
+        }
+    }
+
+    #[test]
+    fn f13_a_claim_and_its_successor_agree() {
+        let workflow = || certificate("workflow");
+        // The first occurrence of a value is the deprecated claim's, or the name's.
+        for (nth, from, to) in [
+            (0, &b"token.actions"[..], &b"token.actionz"[..]),
+            (1, b"token.actions", b"token.actionz"),
+            (0, b"push", b"pull"),
+            (1, b"push", b"pull"),
+            (0, b"c0ffee", b"decade"),
+        ] {
+            assert_eq!(read(&patched(workflow(), nth, from, to)), CONTRADICTORY, "{nth} {from:?}");
+        }
+        // The name of the signer, and Fulcio's claim about it.
+        let renamed = patched(workflow(), 0, b"images.yml", b"imagex.yml");
+        assert_eq!(read(&renamed), CONTRADICTORY);
+        // A repository that only ends alike.
+        let near = patched(workflow(), 0, b"\x04\x0eacme/templates", b"\x04\x0ebcme/templates");
+        assert_eq!(read(&near), CONTRADICTORY);
+    }
+
+    #[test]
+    fn f13_an_old_certificate_has_an_issuer_and_no_newer_claims() {
+        let old = read(&certificate("old-issuer")).unwrap();
+        assert_eq!(old.issuer, "https://accounts.example");
+        assert_eq!(old.claims, Claims::default());
+        assert_eq!(read(&certificate("no-issuer")), Err((Class::Identity, "no-issuer")));
+    }
+
+    #[test]
+    fn g15_a_chain_with_a_root_is_refused() {
+        let root = certificate("authority");
+        assert_eq!(refuse_roots([root.as_slice()].into_iter()).unwrap_err().code(), "root-in-bundle");
+        assert!(refuse_roots(std::iter::empty()).is_ok());
+    }
+}

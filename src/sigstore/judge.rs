@@ -10,6 +10,7 @@ use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, Verificat
 
 use super::dsse_entry::{self, Maker};
 use super::identity::{self, Identity};
+use super::intoto_entry;
 use super::key::PublicKey;
 use super::log;
 use super::rejection::Rejection;
@@ -100,6 +101,10 @@ fn judge_key_in_log(
     root: &TrustRoot,
 ) -> Result<Evidence, Rejection> {
     expect_key(bundle)?;
+    if !bundle.intoto_entries().is_empty() {
+        let message = "a log entry of kind intoto 0.0.1 is read for certificates alone";
+        return Err(Rejection::new(Class::Format, "unsupported-bundle", message));
+    }
     log::check_entries(bundle, root, promise_suffices(bundle))?;
     let logged_here = verify_dsse_entries(bundle, Maker::Key(key.der().as_bytes()))?;
     let in_library = has_library_entries(bundle);
@@ -146,6 +151,11 @@ fn judge_certificate(bundle: &Bundle, blob: Blob<'_>, bound: bool, root: &TrustR
         }
         policy.skip_tlog_unsafe().skip_sct()
     };
+    if logged && !bundle.intoto_entries().is_empty() {
+        let evidence = intoto_entry::judge(bundle, certificate.as_bytes(), root)?;
+        check_blob_is_subject(bundle, blob)?;
+        return Ok(evidence);
+    }
     let result = root.verifier().verify(blob, inner, &policy).map_err(|error| reject_verification(error, bound))?;
     expect_evidence(result.certificate_verified(), "a certificate")?;
     expect_evidence(!logged || result.sct_verified(), "a certificate in a CT log")?;
@@ -199,9 +209,9 @@ fn reject_verification(error: sigstore_verify::Error, bound: bool) -> Rejection 
     }
 }
 
-/// A bundle v0.1 is taken only where a policy names it, and then the log's promise is what it has.
+/// Older formats are taken only where a policy names them, and then the log's promise is what they have.
 fn promise_suffices(bundle: &Bundle) -> bool {
-    bundle.version() == BundleVersion::V01
+    matches!(bundle.version(), BundleVersion::V01 | BundleVersion::CosignLegacy)
 }
 
 fn key_signer(key: &PublicKey) -> Signer {

@@ -64,9 +64,9 @@ impl PublicKey {
         Digest::of(self.der.as_bytes())
     }
 
-    /// The key as PEM.
+    /// The key as PEM, with plain line ends.
     pub fn to_pem(&self) -> String {
-        self.der.to_pem()
+        self.der.to_pem().replace("\r\n", "\n")
     }
 
     pub(super) fn der(&self) -> &DerPublicKey {
@@ -82,5 +82,70 @@ impl PublicKey {
         };
         with(self.algorithm.default_signing_scheme())
             || (self.algorithm == KeyAlgorithm::EcdsaP384 && with(SigningScheme::EcdsaP384Sha256))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P256: &str = include_str!("../../testdata/attestation/key.pub");
+    const P384: &str = "-----BEGIN PUBLIC KEY-----
+MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEGNsYUgedfr767A++P3zyOr/oMeVW9Lto
+hzBRHSBmtzVDUpXdGC7BFF92dkszK9F3cRz463vKPYofEnyTmU+EOWoQxUglccR1
+x8cmNsW+2H2hn3SqS4x1vgZzMMr3g7+j
+-----END PUBLIC KEY-----
+";
+    const ED25519: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEASb6OUIM68+fgBBWPnJe37E9lOiRa0O11BKSTgt12FUU=
+-----END PUBLIC KEY-----
+";
+    const RSA_1024: &str = "-----BEGIN PUBLIC KEY-----
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDmoAaXMqflSJJWSkWHhzy+h+Kj
+sUUCAw/zKFMaHukvUXxjiPiNMLR6RGmTPDAYScA6/1Zj8VEuDYwHt7of66QPBxJj
+OnB41sH+92EWQCt4cEZPegV3xlHSpFhpMIFJ3Yz8ExL5jBUxM2TztirUucPmMJ8s
+LrgUaonkTxafnEgJ3QIDAQAB
+-----END PUBLIC KEY-----
+";
+    const P521: &str = "-----BEGIN PUBLIC KEY-----
+MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQBFaw/bl7gl0XlnnEO9Y6OvlR+CD2Q
+DI+9kOgwHneNeq7TBb7+w2eBB1GheC+PZAMvGuoBjs36mi2AbiqIHfbL6OIA4Bbz
+sLWly8kgajxqXvxnfDSOrpbLLsx5QUiehu3kOiogOgDpUvV5ig1sxEsL5ZIDYGeM
+w0M7oOt4efiegXZsx0g=
+-----END PUBLIC KEY-----
+";
+
+    fn refused(pem: &str) {
+        assert!(PublicKey::from_pem(pem).is_err(), "{pem}");
+    }
+
+    #[test]
+    fn reads_the_keys_that_are_in_use() {
+        for pem in [P256, P384, ED25519] {
+            let key = PublicKey::from_pem(pem).unwrap();
+            assert_eq!(key.to_pem(), pem);
+            assert_eq!(PublicKey::from_pem(&pem.replace('\n', "\r\n")).unwrap(), key);
+            assert_eq!(key.fingerprint(), Digest::of(key.der().as_bytes()));
+        }
+    }
+
+    #[test]
+    fn g15_refuses_weak_and_odd_keys() {
+        refused(RSA_1024);
+        refused(P521);
+    }
+
+    #[test]
+    fn refuses_what_is_not_one_public_key() {
+        refused("");
+        refused("hello");
+        refused(&format!("{P256}{P384}"));
+        refused(&format!("{P256}x"));
+        refused(&format!("x{P256}"));
+        refused(&P256.replace("PUBLIC KEY", "PRIVATE KEY"));
+        refused(&P256.replace("PUBLIC KEY", "CERTIFICATE"));
+        refused(&P256.replacen("MFkw", "MFkx", 1));
+        refused(include_str!("../../testdata/attestation/cosign.key"));
+        refused(&format!("{P256}{}", " ".repeat(1 << 17)));
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use jiff::Timestamp;
 use sigstore_crypto::VerificationKey;
 use sigstore_trust_root::{SIGSTORE_GITHUB_TRUSTED_ROOT, SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
-use sigstore_types::TimeRange;
+use sigstore_types::{DerPublicKey, TimeRange};
 use sigstore_verify::Verifier;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
@@ -46,6 +46,7 @@ pub struct TrustRoot {
     sha256: Digest,
     instance: Instance,
     logs: BTreeMap<Vec<u8>, Log>,
+    root: TrustedRoot,
     verifier: Verifier,
     starts: Option<Timestamp>,
 }
@@ -160,6 +161,7 @@ impl TrustRoot {
             sha256: Digest::of(json),
             instance,
             logs,
+            root,
             verifier,
             starts: windows.iter().map(|window| window.start).max(),
         })
@@ -187,6 +189,21 @@ impl TrustRoot {
 
     pub(super) fn verifier(&self) -> &Verifier {
         &self.verifier
+    }
+
+    /// The certificates of every authority that was believed at this time.
+    pub(super) fn authorities_at(&self, time: Timestamp) -> impl Iterator<Item = &[u8]> {
+        let authorities = self.root.certificate_authorities.iter();
+        authorities
+            .filter(move |authority| authority.valid_for.is_some_and(|window| window.contains(time)))
+            .flat_map(|authority| &authority.cert_chain.certificates)
+            .map(|certificate| certificate.raw_bytes.as_bytes())
+    }
+
+    /// The key of a CT log that was believed at this time.
+    pub(super) fn ct_log_at(&self, id: &[u8], time: Timestamp) -> Option<&DerPublicKey> {
+        let log = self.root.ctlogs.iter().find(|log| log.log_id.key_id.as_bytes() == id)?;
+        log.public_key.valid_for.is_some_and(|window| window.contains(time)).then_some(&log.public_key.raw_bytes)
     }
 
     pub(super) fn log(&self, id: &[u8]) -> Option<&Log> {

@@ -312,11 +312,8 @@ fn serve(stream: &TcpStream, address: SocketAddr, state: &Mutex<State>) -> io::R
             })
         };
         let fault = fault.unwrap_or_default();
-        let mut reply = if fault.without_effect {
-            Reply::new(500)
-        } else {
-            answer(&request, address, &mut state.lock().unwrap())
-        };
+        let mut reply =
+            if fault.without_effect { Reply::new(500) } else { answer(&request, address, &mut state.lock().unwrap()) };
         reply.status = fault.status.unwrap_or(reply.status);
         for (name, value) in &fault.headers {
             reply.headers.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
@@ -471,6 +468,9 @@ fn manifests(request: &Request, state: &mut State, repository: &str, name: &str)
     {
         return Reply::error(412, "PRECONDITION_FAILED");
     }
+    if state.etags && current.is_some() && request.headers.get("if-none-match").is_some_and(|value| value == "*") {
+        return Reply::error(412, "PRECONDITION_FAILED");
+    }
     let digest = Digest::of(&request.body).to_string();
     if name.starts_with("sha256:") && name != digest {
         return Reply::error(400, "DIGEST_INVALID");
@@ -499,7 +499,8 @@ fn manifests(request: &Request, state: &mut State, repository: &str, name: &str)
 fn uploads(request: &Request, state: &mut State, repository: &str, id: &str, query: &str) -> Reply {
     if request.method == "POST" {
         state.uploads += 1;
-        return Reply::new(202).with("Location", format!("/v2/{repository}/blobs/uploads/{}?_state=a%3Db", state.uploads));
+        return Reply::new(202)
+            .with("Location", format!("/v2/{repository}/blobs/uploads/{}?_state=a%3Db", state.uploads));
     }
     let digest = query.split('&').find_map(|pair| pair.strip_prefix("digest="));
     let digest = digest.unwrap_or_default().replace("%3A", ":");
@@ -507,9 +508,7 @@ fn uploads(request: &Request, state: &mut State, repository: &str, id: &str, que
         return Reply::error(400, "DIGEST_INVALID");
     }
     state.blobs.insert((repository.to_owned(), digest.clone()), request.body.clone());
-    Reply::new(201)
-        .with("Location", format!("/v2/{repository}/blobs/{digest}"))
-        .with("Docker-Content-Digest", &digest)
+    Reply::new(201).with("Location", format!("/v2/{repository}/blobs/{digest}")).with("Docker-Content-Digest", &digest)
 }
 
 fn referrers(request: &Request, state: &State, repository: &str, subject: &str, query: &str) -> Reply {

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::process::Command;
 
 use bulla::adapters::{Referrers, Served, Store, StoreError};
@@ -157,6 +157,13 @@ impl Store for Tiny {
     fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError> {
         let bytes = self.bytes(&descriptor.digest)?;
         Ok(content::read_exact(bytes, &descriptor.digest, descriptor.size, limit, "a blob")?)
+    }
+
+    fn open_blob(&self, descriptor: &Descriptor) -> Result<std::fs::File, StoreError> {
+        let mut file = tempfile::tempfile().unwrap();
+        self.copy_blob(descriptor, &mut file)?;
+        file.rewind().unwrap();
+        Ok(file)
     }
 
     fn copy_blob(&self, descriptor: &Descriptor, to: &mut dyn Write) -> Result<(), StoreError> {

@@ -24,7 +24,7 @@ const OUR_ENTRIES: [&str; 5] = ["oci-layout", "index.json", "blobs", BESIDE, LOC
 const BESIDE: &str = "bulla";
 const LOCK: &str = ".bulla.lock";
 /// The empty config of artifacts (image-spec, manifest.md).
-const EMPTY_CONFIG: &[u8] = b"{}";
+pub(in crate::adapters) const EMPTY_CONFIG: &[u8] = b"{}";
 
 /// The manifest that attaches a Sigstore bundle to an image, as cosign and GitHub's attest action write it.
 ///
@@ -197,7 +197,7 @@ impl Layout {
 }
 
 /// The entry of an attestation in an index: its hints are the manifest's own words.
-fn attestation_entry(manifest: &[u8], predicate_type: &str) -> Descriptor {
+pub(in crate::adapters) fn attestation_entry(manifest: &[u8], predicate_type: &str) -> Descriptor {
     let mut entry = Descriptor::of(names::MANIFEST, manifest);
     entry.artifact_type = Some(names::BUNDLE_V03.to_owned());
     entry.annotations.insert(PREDICATE_TYPE.to_owned(), predicate_type.to_owned());

@@ -387,7 +387,7 @@ impl Answer {
 }
 
 fn asks_for_patience(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 429 | 502..=504)
+    matches!(status.as_u16(), 429 | 500 | 502..=504)
 }
 
 /// An error and its causes, without the address (which may hold signed parameters).

@@ -2,7 +2,7 @@
 //!
 //! Nothing a registry says about what it stored is believed: manifests and tags are read back and compared.
 
-use std::fs::File;
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::http::{Answer, Ask, Away, Body, shown};
 use super::{CALL, RegistryStore, SLOWEST};
+use crate::adapters::layout::{EMPTY_CONFIG, attestation_entry};
 use crate::adapters::{Served, Store, StoreError, attached};
 use crate::content::{Digest, Hashing, limits};
 use crate::oci::{Descriptor, Manifest, OciError, names};
@@ -24,6 +25,8 @@ const MERGES: u32 = 16;
 const SETTLE: Duration = Duration::from_millis(250);
 /// Piece of a file sent at a time.
 const PIECE: usize = 256 << 10;
+
+type Headers = Vec<(header::HeaderName, String)>;
 
 /// What became of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +53,37 @@ impl RegistryStore {
     /// Brings a blob from another store here, unless it is here. What is sent is hashed on the way, and withheld at
     /// its end if it is not what the descriptor says.
     pub fn push_blob(&self, descriptor: &Descriptor, from: &dyn Store) -> Result<Pushed, StoreError> {
+        self.push_from(descriptor, &|| Ok(Box::new(from.open_blob(descriptor)?)))
+    }
+
+    /// Attaches an attestation to an image that is here: its blobs, its manifest
+    /// ([`crate::adapters::layout::attestation_manifest`]), and the fallback index where the registry needs it.
+    pub fn attach(&self, manifest: &[u8], bundle: &[u8], predicate_type: &str) -> Result<Descriptor, StoreError> {
+        let entry = attestation_entry(manifest, predicate_type);
+        let parsed = Manifest::parse(manifest, Some(names::MANIFEST));
+        let parsed = parsed.map_err(|source| attached::document(&entry.digest, source))?;
+        for bytes in [EMPTY_CONFIG, bundle] {
+            let descriptor = Descriptor::of(names::EMPTY, bytes);
+            self.push_from(&descriptor, &|| Ok(Box::new(io::Cursor::new(bytes.to_vec()))))?;
+        }
+        let listed = self.push_manifest(names::MANIFEST, manifest)?;
+        if let Some(subject) = parsed.subject().filter(|_| !listed) {
+            self.list_in_fallback(&subject.digest, std::slice::from_ref(&entry))?;
+        }
+        Ok(entry)
+    }
+
+    fn push_from(
+        &self,
+        descriptor: &Descriptor,
+        open: &dyn Fn() -> Result<Box<dyn Read + Send>, StoreError>,
+    ) -> Result<Pushed, StoreError> {
         if self.run(self.has_blob(descriptor))? {
             return Ok(Pushed::Present);
         }
         let mut attempt = 1;
         loop {
-            let source = from.open_blob(descriptor)?;
+            let source = open()?;
             let outcome = self.run(async { Ok(self.upload(descriptor, source).await) })?;
             match outcome {
                 Ok(()) => break,
@@ -115,11 +143,15 @@ impl RegistryStore {
             return Ok(());
         }
         let tag = attached::fallback_tag(subject);
+        // Also what was listed when we looked before: whoever overwrote us may have overwritten others.
+        let mut entries: Vec<Value> =
+            entries.iter().map(|entry| serde_json::to_value(entry).unwrap_or_default()).collect();
         self.run(async {
             let mut written = false;
             for round in 0..MERGES {
-                let (mut index, etag) = self.fallback_index(&tag).await?;
-                if !merge(&mut index, entries, &tag)? {
+                let started = Instant::now();
+                let (mut index, condition) = self.fallback_index(&tag).await?;
+                if !merge(&mut index, &mut entries, &tag)? {
                     if written {
                         return Ok(());
                     }
@@ -133,13 +165,13 @@ impl RegistryStore {
                     let reason = format!("its index would be larger than {} bytes", limits::MANIFEST);
                     return Err(StoreError::Limit { what: tag, place: self.connection.registry.clone(), reason });
                 }
-                let condition = etag.map(|etag| (header::IF_MATCH, etag)).into_iter().collect();
                 let answer = self.put_manifest(&tag, names::INDEX, &bytes, condition).await?;
                 if answer.status != StatusCode::PRECONDITION_FAILED {
                     self.created(answer, &Digest::of(&bytes)).await?;
                     written = true;
                 }
-                sleep(SETTLE + jitter(round)).await;
+                // Others are about as fast as we are.
+                sleep(SETTLE.max(started.elapsed() * 3).min(SETTLE * 12) + jitter(round)).await;
             }
             Err(self.broken(&tag, "for others who write it all the time; try again"))
         })
@@ -168,7 +200,7 @@ impl RegistryStore {
     }
 
     /// One monolithic upload (distribution-spec, "POST then PUT").
-    async fn upload(&self, descriptor: &Descriptor, source: File) -> Result<(), Upload> {
+    async fn upload(&self, descriptor: &Descriptor, source: Box<dyn Read + Send>) -> Result<(), Upload> {
         let what = format!("blob {}", descriptor.digest);
         let scope = self.push_scope();
         let mut ask = self.ask(Method::POST, self.url("blobs/uploads/")?, &what, Away::Never, self.until());
@@ -204,7 +236,7 @@ impl RegistryStore {
         reference: &str,
         media_type: &str,
         bytes: &[u8],
-        headers: Vec<(header::HeaderName, String)>,
+        headers: Headers,
     ) -> Result<Answer, StoreError> {
         let what = format!("manifest {reference}");
         let scope = self.push_scope();
@@ -251,21 +283,29 @@ impl RegistryStore {
         })
     }
 
-    /// The fallback index as it stands, with what the registry calls this version of it; a new one if there is none.
-    async fn fallback_index(&self, tag: &str) -> Result<(Value, Option<String>), StoreError> {
+    /// The fallback index as it stands, or a new one, and the condition under which it may be replaced: registries
+    /// that know conditions refuse one of two writers; the others are why writers look again.
+    async fn fallback_index(&self, tag: &str) -> Result<(Value, Headers), StoreError> {
         let url = self.url(&format!("manifests/{tag}"))?;
         let headers = vec![(header::ACCEPT, names::INDEX.to_owned())];
         let until = Instant::now() + self.shared.options.deadline * CALL;
-        let answer = match self.get(url, tag, headers, Away::Https, until).await {
+        let mut answer = self.get(url.clone(), tag, headers.clone(), Away::Https, until).await;
+        if matches!(answer, Err(StoreError::NotFound { .. })) {
+            // Some registries have no such tag for the moment in which another writer moves it.
+            sleep(SETTLE / 2).await;
+            answer = self.get(url, tag, headers, Away::Https, until).await;
+        }
+        let answer = match answer {
             Err(StoreError::NotFound { .. }) => {
-                return Ok((json!({ "schemaVersion": 2, "mediaType": names::INDEX, "manifests": [] }), None));
+                let absent = vec![(header::IF_NONE_MATCH, "*".to_owned())];
+                return Ok((json!({ "schemaVersion": 2, "mediaType": names::INDEX, "manifests": [] }), absent));
             }
             answer => answer?,
         };
-        let etag = answer.text(header::ETAG).map(str::to_owned);
+        let unchanged = answer.text(header::ETAG).map(|etag| (header::IF_MATCH, etag.to_owned())).into_iter().collect();
         let raw = answer.read(limits::MANIFEST).await?;
         match Manifest::parse(&raw, None) {
-            Ok(Manifest::Index(_)) => Ok((serde_json::from_slice(&raw).unwrap_or_default(), etag)),
+            Ok(Manifest::Index(_)) => Ok((serde_json::from_slice(&raw).unwrap_or_default(), unchanged)),
             Ok(Manifest::Image(_)) => Err(not_an_index(tag)),
             Err(source) => Err(StoreError::Document { what: format!("the tag {tag}"), source }),
         }
@@ -287,17 +327,19 @@ pub(super) fn not_an_index(tag: &str) -> StoreError {
     StoreError::Document { what: format!("the tag {tag}"), source: OciError::Malformed { name: "image index", reason } }
 }
 
-/// Adds the entries that are not listed yet; says whether there were any.
-fn merge(index: &mut Value, entries: &[Descriptor], tag: &str) -> Result<bool, StoreError> {
+/// Makes both lists the union of both, by digest; says whether anything was missing in the index.
+fn merge(index: &mut Value, entries: &mut Vec<Value>, tag: &str) -> Result<bool, StoreError> {
     let listed = index.get_mut("manifests").and_then(Value::as_array_mut).ok_or_else(|| not_an_index(tag))?;
-    let before = listed.len();
-    for entry in entries {
-        let digest = entry.digest.to_string();
-        if !listed.iter().any(|listed| listed["digest"] == digest.as_str()) {
-            listed.push(serde_json::to_value(entry).unwrap_or_default());
-        }
-    }
-    Ok(listed.len() != before)
+    let missing_in = |list: &[Value], from: &[Value]| -> Vec<Value> {
+        let there: HashSet<_> = list.iter().filter_map(|entry| entry["digest"].as_str()).collect();
+        let missing = |entry: &&Value| entry["digest"].as_str().is_none_or(|digest| !there.contains(digest));
+        from.iter().filter(missing).cloned().collect()
+    };
+    let (new, others) = (missing_in(listed, entries), missing_in(entries, listed));
+    let changed = !new.is_empty();
+    listed.extend(new);
+    entries.extend(others);
+    Ok(changed)
 }
 
 /// Something between nothing and [`SETTLE`], so that writers that collided once do not do so for ever.
@@ -307,16 +349,19 @@ fn jitter(round: u32) -> Duration {
     SETTLE * u32::try_from(random % 100).unwrap_or_default() / 100
 }
 
-/// A file as a stream of pieces. The last one is only given out when all of them are what the descriptor says.
-fn pieces(file: File, descriptor: Descriptor) -> impl futures_util::Stream<Item = io::Result<Vec<u8>>> + Send {
-    let source = Some(Hashing::new(file.take(descriptor.size.saturating_add(1))));
+/// Content as a stream of pieces. The last one is only given out when all of them are what the descriptor says.
+fn pieces(
+    source: Box<dyn Read + Send>,
+    descriptor: Descriptor,
+) -> impl futures_util::Stream<Item = io::Result<Vec<u8>>> + Send {
+    let source = Some(Hashing::new(source.take(descriptor.size.saturating_add(1))));
     futures_util::stream::unfold(source, move |source| {
         let piece = source.and_then(|source| next_piece(source, &descriptor));
         std::future::ready(piece)
     })
 }
 
-type Source = Hashing<io::Take<File>>;
+type Source = Hashing<io::Take<Box<dyn Read + Send>>>;
 
 fn next_piece(mut source: Source, descriptor: &Descriptor) -> Option<(io::Result<Vec<u8>>, Option<Source>)> {
     let mut piece = vec![0; PIECE];

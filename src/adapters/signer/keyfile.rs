@@ -172,3 +172,70 @@ fn unusable(reason: &str) -> SignerError {
 fn crypto(reason: &str) -> SignerError {
     SignerError::Crypto { action: "lock or unlock the key", reason: reason.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COSIGNS: &str = include_str!("../../../testdata/attestation/made-by-cosign.key");
+    const PASSPHRASE: &[u8] = b"a passphrase for tests";
+
+    fn refused(pem: &str) -> String {
+        match open(pem, PASSPHRASE) {
+            Ok(_) => panic!("opened {pem}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// cosign's file with its JSON changed.
+    fn changed(from: &str, to: &str) -> String {
+        let (_, json) = unwrap(COSIGNS).unwrap();
+        let json = String::from_utf8(json.to_vec()).unwrap();
+        assert!(json.contains(from), "{json}");
+        wrap(json.replacen(from, to, 1).as_bytes())
+    }
+
+    #[test]
+    fn a_box_opens_with_its_passphrase_alone() {
+        let pem = seal(b"secret", b"").unwrap();
+        assert!(is_encrypted(&pem) && !pem.contains("secret"));
+        assert_eq!(open(&pem, b"").unwrap().as_slice(), b"secret");
+        assert!(matches!(open(&pem, b"x"), Err(SignerError::Passphrase)));
+        assert_ne!(seal(b"secret", b"").unwrap(), pem, "salt and nonce must be fresh");
+    }
+
+    #[test]
+    fn costs_that_no_program_writes_are_refused_before_they_are_paid() {
+        for (from, to) in [
+            ("\"N\":65536", "\"N\":1073741824"),
+            ("\"N\":65536", "\"N\":2"),
+            ("\"N\":65536", "\"N\":65537"),
+            ("\"N\":65536", "\"N\":-1"),
+            ("\"r\":8", "\"r\":4294967295"),
+            ("\"p\":1", "\"p\":1000000"),
+            ("\"scrypt\"", "\"argon2\""),
+            ("nacl/secretbox", "none"),
+            ("\"N\":65536", "\"N\":65536,\"N\":32768"),
+            ("\"salt\":\"", "\"salt\":\"AAAA"),
+            ("\"nonce\":\"", "\"nonce\":\"AAAA"),
+        ] {
+            refused(&changed(from, to));
+        }
+        // Another cost that exists is another key, and therefore the wrong one.
+        let other = changed("\"N\":65536", "\"N\":32768");
+        assert!(matches!(open(&other, PASSPHRASE), Err(SignerError::Passphrase)));
+    }
+
+    #[test]
+    fn plain_pkcs8_is_read_and_other_blocks_are_named() {
+        let block = |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
+        assert_eq!(open(&block("PRIVATE KEY"), b"").unwrap().as_slice(), [0, 0, 0]);
+        assert!(!is_encrypted(&block("PRIVATE KEY")));
+        assert!(refused(&block("EC PRIVATE KEY")).contains("SEC1"));
+        assert!(refused(&block("PUBLIC KEY")).contains("PUBLIC KEY"));
+        let two = block("PRIVATE KEY").repeat(2);
+        for bad in ["", "hello", "-----BEGIN ", "-----BEGIN x-----", "-----BEGIN x-----\n-----END y-----", &two] {
+            refused(bad);
+        }
+    }
+}

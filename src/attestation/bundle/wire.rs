@@ -25,7 +25,7 @@ pub(super) struct Bundle {
     pub(super) dsse_envelope: Option<Obj<Envelope>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Material {
     #[serde(default)]

@@ -1,0 +1,171 @@
+//! `lock`, `fetch`, `build`, `sign`, `attest`, `publish`, `sbom`, `key`: what makes things.
+
+use std::path::Path;
+
+use bulla::adapters::Store as _;
+use bulla::adapters::layout::Layout;
+use bulla::adapters::signer::PrivateKey;
+use bulla::adapters::state;
+use bulla::attestation::predicate_types;
+use bulla::class::Class;
+use bulla::content::limits;
+use bulla::publish::{self, PublishOptions};
+use bulla::reference::{ImageName, Reference};
+use bulla::sign::{Place, Signing};
+
+use super::{World, has_terminal, open, parse_image, print, progress, tell};
+use crate::cli::{AttestArgs, PublishArgs, SbomArgs, SbomForm, SignArgs, SourceArgs};
+use crate::report::{Exit, Failure, Question};
+
+/// A passphrase: from the environment, else typed by a person. `again` asks twice, for a key that is being made.
+fn passphrase(world: &World, what: &str, again: bool) -> Result<Vec<u8>, Failure> {
+    for name in ["BULLA_KEY_PASSWORD", "COSIGN_PASSWORD"] {
+        if let Some(value) = world.var(name) {
+            return Ok(value.into_encoded_bytes());
+        }
+    }
+    if !has_terminal() {
+        return Err(Failure::usage(format!("{what} takes a passphrase: set BULLA_KEY_PASSWORD, or run on a terminal")));
+    }
+    let ask = |prompt: &str| {
+        rpassword::prompt_password(prompt).map_err(|error| Failure::usage(format!("no passphrase was typed: {error}")))
+    };
+    let typed = ask(&format!("passphrase for {what}: "))?;
+    if again && ask("the same again: ")? != typed {
+        return Err(Failure::usage("the two passphrases differ; no key was made"));
+    }
+    Ok(typed.into_bytes())
+}
+
+/// Reads a private key, asking for its passphrase only if it has one.
+pub fn private_key(file: &Path, world: &World) -> Result<PrivateKey, Failure> {
+    let pem = state::read_file(file, limits::KEY).map_err(|error| Failure::usage(error.to_string()))?;
+    let pem = String::from_utf8_lossy(&pem).into_owned();
+    let passphrase = match PrivateKey::is_encrypted(&pem) {
+        true => passphrase(world, &file.display().to_string(), false)?,
+        false => Vec::new(),
+    };
+    Ok(PrivateKey::from_pem(&pem, &passphrase)?)
+}
+
+pub fn generate_key(output: &Path, world: &World) -> Result<Exit, Failure> {
+    let with = |ending: &str| {
+        let mut name = output.as_os_str().to_owned();
+        name.push(ending);
+        std::path::PathBuf::from(name)
+    };
+    let (private, public) = (with(".key"), with(".pub"));
+    for file in [&private, &public] {
+        if file.symlink_metadata().is_ok() {
+            return Err(Failure::usage(format!("{} is there already; a key is never replaced", file.display())));
+        }
+    }
+    let passphrase = passphrase(world, &private.display().to_string(), true)?;
+    let key = PrivateKey::generate()?;
+    key.write(&private, &passphrase)?;
+    state::write_file(&public, key.public_pem().as_bytes())?;
+    tell(&format!("wrote {} (keep it secret) and {}", private.display(), public.display()));
+    Ok(Exit::Done)
+}
+
+pub fn public_key(file: &Path, world: &World) -> Result<Exit, Failure> {
+    print(&private_key(file, world)?.public_pem())?;
+    Ok(Exit::Done)
+}
+
+pub fn sign(args: &SignArgs, world: &World) -> Result<Exit, Failure> {
+    let key = private_key(&args.key, world)?;
+    attach(&args.image, &args.source, &key, world, |signing| signing.sign())
+}
+
+pub fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> {
+    let predicate_type = match args.predicate_type.as_str() {
+        "spdx" => predicate_types::SPDX,
+        "cyclonedx" => predicate_types::CYCLONEDX,
+        "slsa-v1" => predicate_types::SLSA_V1,
+        uri if uri.contains(':') => uri,
+        other => {
+            return Err(Failure::usage(format!(
+                "--type {other}: write spdx, cyclonedx, slsa-v1 or a predicate type's URI"
+            )));
+        }
+    };
+    let predicate = state::read_file(&args.predicate, bulla::sbom::limits::DOCUMENT)
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let key = private_key(&args.key, world)?;
+    attach(&args.image, &args.source, &key, world, |signing| signing.attest(predicate_type, &predicate))
+}
+
+/// Finds the image by digest or in a layout, and lets `say` make statements about it.
+fn attach(
+    image: &str,
+    source: &SourceArgs,
+    key: &PrivateKey,
+    world: &World,
+    say: impl FnOnce(&mut Signing<'_>) -> Result<bulla::content::Digest, bulla::sign::SignError>,
+) -> Result<Exit, Failure> {
+    let (digest, bundle) = match parse_image(image)? {
+        ImageName::Layout { dir, image } => {
+            let mut layout = Layout::open(&dir)?;
+            let (descriptor, ref_name) = layout.find(&image)?;
+            let mut served = layout.manifest(&descriptor.digest)?;
+            served.media_type = Some(descriptor.media_type);
+            let name = source.as_name.clone().or(ref_name).unwrap_or_else(|| "unnamed".to_owned());
+            let mut signing = Signing::of(Place::Layout(&mut layout), &served, &name, key, world.now)?;
+            (served.digest, say(&mut signing)?)
+        }
+        ImageName::Registry(reference) => {
+            if reference.digest.is_none() {
+                return Err(Failure::usage(format!(
+                    "{reference} is a tag, which may name another image by the time it is signed; write it with @sha256:…"
+                )));
+            }
+            let registry = world.registry(&source.insecure_registry)?;
+            let (served, _) = registry.resolve(&reference)?;
+            let store = registry.repository(&reference.repository);
+            let name = reference.repository.to_string();
+            let mut signing = Signing::of(Place::Registry(&store), &served, &name, key, world.now)?;
+            (served.digest, say(&mut signing)?)
+        }
+        ImageName::Template(name) => {
+            return Err(Failure::usage(format!("{name} is a template; name a built image, such as oci:DIR")));
+        }
+    };
+    tell(&format!("attached {bundle} to {digest}"));
+    Ok(Exit::Done)
+}
+
+pub fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure> {
+    let ImageName::Layout { dir, image } = parse_image(&args.image)? else {
+        return Err(Failure::usage("publish takes a layout: oci:DIR"));
+    };
+    let to: Reference = args.to.parse()?;
+    let layout = Layout::open(&dir)?;
+    let registry = world.registry(&args.insecure_registry)?;
+    let options = PublishOptions { move_tag: args.move_tag, allow_unattested: args.allow_unattested };
+    let published = publish::publish(&layout, &image, &to, options, &registry, &progress())?;
+    if let Some(before) = published.moved_from {
+        tell(&format!("the tag {} named {before} before", published.tag));
+    }
+    if !published.changed {
+        tell("all of it was there already");
+    }
+    print(&format!("{}\n", published.reference))?;
+    Ok(Exit::Done)
+}
+
+pub fn sbom(args: &SbomArgs, world: &World) -> Result<Exit, Failure> {
+    let mut question = Question::default();
+    let opened = open(&parse_image(&args.image)?, &args.source, world, &mut question)?;
+    let format = match args.format {
+        SbomForm::Spdx => bulla::sbom::read::Format::Spdx,
+        SbomForm::Cyclonedx => bulla::sbom::read::Format::CycloneDx,
+    };
+    let document =
+        bulla::build::describe_image(&*opened.store, opened.root, &opened.name, args.source.platform.as_ref(), format)?;
+    match &args.output {
+        Some(file) => state::write_file(file, &document)?,
+        None => print(&String::from_utf8_lossy(&document))?,
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,217 @@
+//! `launch` and `doctor`: what starts containers, and what says whether it could.
+
+use bulla::adapters::layout::Layout;
+use bulla::adapters::runtime::{self, Kind, Runtime};
+use bulla::adapters::{Served, Store};
+use bulla::class::Class;
+use bulla::home;
+use bulla::launch::{self, LaunchPlan, Profile, Ready, Request, Variables, Workspace};
+use bulla::oci::Platform;
+use bulla::policy::verdict::{AdmittedImage, Basis, Verdict};
+use bulla::policy::{Evidence, Origin, Policy};
+use bulla::reference::ImageName;
+use bulla::template::Template;
+use bulla::verify::{self, Target};
+use serde_json::json as object;
+
+use super::{Opened, World, chosen_policy, complain, open, parse_image, print, tell};
+use crate::cli::{LaunchArgs, PolicyArgs, RuntimeName};
+use crate::progress::Line;
+use crate::report::{Exit, Failure, Question, json, verdict_json, verdict_text};
+
+/// Judges, then replaces this process by the container's. Returns only when nothing was started, or for a dry run.
+pub fn launch(args: &LaunchArgs, world: &World) -> u8 {
+    let mut question = Question { image: args.image.clone(), ..Question::default() };
+    let policy = chosen_policy(&PolicyArgs { policy: args.policy.clone(), ..PolicyArgs::default() }, world);
+    let decided = policy.as_ref().map_err(Clone::clone).and_then(|policy| decide(args, policy, world, &mut question));
+    let policy = policy.ok();
+    let (verdict, opened) = match decided {
+        Ok(decided) => decided,
+        Err(failure) => {
+            record(args, &question, policy.as_ref(), Err(&failure), None, world);
+            complain(&failure);
+            return Exit::NotStarted as u8;
+        }
+    };
+    let text = policy.as_ref().map(|policy| verdict_text(&question, policy, &verdict)).unwrap_or_default();
+    let Some(image) = verdict.launchable() else {
+        record(args, &question, policy.as_ref(), Ok(&verdict), None, world);
+        let _ = std::io::Write::write_all(&mut anstream::stderr(), text.as_bytes());
+        tell("nothing was started");
+        return Exit::NotStarted as u8;
+    };
+    if image.basis() == Basis::NotEnforced {
+        let _ = std::io::Write::write_all(&mut anstream::stderr(), text.as_bytes());
+        tell("WARNING: the image was not admitted; its rule does not enforce, so it is started all the same");
+    }
+    let planned = prepare(args, &image, &*opened.store, world);
+    let plan = match planned {
+        Ok(plan) => plan,
+        Err(failure) => {
+            record(args, &question, policy.as_ref(), Err(&failure), None, world);
+            complain(&failure);
+            return Exit::NotStarted as u8;
+        }
+    };
+    record(args, &question, policy.as_ref(), Ok(&verdict), Some(&plan), world);
+    if args.dry_run {
+        return match print(&format!("{}\n", plan.invocation().display())) {
+            Ok(()) => Exit::Done as u8,
+            Err(failure) => complain(&failure) as u8,
+        };
+    }
+    complain(&Failure::from(plan.exec()));
+    Exit::NotStarted as u8
+}
+
+/// The verdict as one JSON document on standard error: standard output is the container's.
+fn record(
+    args: &LaunchArgs,
+    question: &Question,
+    policy: Option<&Policy>,
+    outcome: Result<&Verdict, &Failure>,
+    plan: Option<&LaunchPlan>,
+    world: &World,
+) {
+    if !args.json {
+        return;
+    }
+    let mut document = verdict_json(question, policy, outcome, world.now);
+    document["launch"] = object!(plan.map(LaunchPlan::record));
+    let _ = std::io::Write::write_all(&mut anstream::stderr(), json(&document).as_bytes());
+}
+
+/// Finds the image and judges it, or builds it and judges that.
+fn decide(
+    args: &LaunchArgs,
+    policy: &Policy,
+    world: &World,
+    question: &mut Question,
+) -> Result<(Verdict, Opened), Failure> {
+    let image = parse_image(&args.image)?;
+    if args.rebuild {
+        return rebuild(args, &image, policy, world, question);
+    }
+    let host = Platform::host();
+    let platform = args.source.platform.as_ref().unwrap_or(&host);
+    let opened = open(&image, &args.source, world, question)?;
+    let verdict = verify::verify(opened.target(), Some(platform), policy, &[], world.now)?;
+    Ok((verdict, opened))
+}
+
+/// Builds the bundled template here, says whether the result has the published digest, and asks the same judge.
+fn rebuild(
+    args: &LaunchArgs,
+    image: &ImageName,
+    policy: &Policy,
+    world: &World,
+    question: &mut Question,
+) -> Result<(Verdict, Opened), Failure> {
+    let ImageName::Template(name) = image else {
+        return Err(Failure::usage(format!("--rebuild builds a bundled template; {} is none", args.image)));
+    };
+    let folder = super::make::scratch_folder(world)?;
+    let layout_dir = folder.join("rebuild").join(name);
+    let digest = super::make::rebuild(name, &layout_dir, &args.source, world)?;
+    let published = match open(image, &args.source, world, question) {
+        Ok(published) => Some(published.root.digest),
+        Err(failure) => {
+            question.notes.push(format!("not compared with what is published: {}", failure.message));
+            None
+        }
+    };
+    match published {
+        Some(published) if published == digest => {
+            question.notes.push("the rebuild has the published digest".to_owned())
+        }
+        Some(published) => question.notes.push(format!("the rebuild is {digest}; published is {published}")),
+        None => {}
+    }
+    for note in &question.notes {
+        tell(note);
+    }
+    let layout = Layout::open(&layout_dir)?;
+    let root: Served = layout.manifest(&digest)?;
+    let opened = Opened { store: Box::new(layout), root, name: home::template_image(name), reference: None };
+    let subject = verify::examine(opened.target(), Some(&Platform::host()))?;
+    let evidence = Evidence {
+        subject,
+        origin: Origin::Rebuilt { published },
+        candidates: Vec::new(),
+        rejected: Vec::new(),
+        passed_over: Vec::new(),
+        legacy: Vec::new(),
+    };
+    let verdict = policy.evaluate(&evidence, world.now)?;
+    Ok((verdict, opened))
+}
+
+/// Brings the image into a runtime that then shows that it holds it, and plans the start.
+fn prepare(args: &LaunchArgs, image: &AdmittedImage, store: &dyn Store, world: &World) -> Result<LaunchPlan, Failure> {
+    let var = |name: &str| world.var(name);
+    let ready = Ready::read(image, store)?;
+    let kind = args.runtime.map(|name| match name {
+        RuntimeName::Docker => Kind::Docker,
+        RuntimeName::Podman => Kind::Podman,
+    });
+    let runtime = Runtime::find(kind, var)?;
+    let profile = profile(args, image)?;
+    let home_dir = world.var("HOME").map(std::path::PathBuf::from);
+    let workspace = match &args.workspace {
+        Some(folder) => {
+            let sockets = runtime::engine_sockets(&runtime, var);
+            Some(Workspace::new(&runtime::real_folder(folder)?, home_dir.as_deref(), &sockets)?)
+        }
+        None => None,
+    };
+    let variables = Variables::take(args.env.iter().map(String::as_str), var)?;
+    let line = Line::new();
+    let held = match args.dry_run {
+        true => ready.expected(&runtime),
+        false => ready.hold(&runtime, store, &|event| line.show(event))?,
+    };
+    drop(line);
+    let command: Vec<std::ffi::OsString> = args.command.iter().map(Into::into).collect();
+    let request = Request {
+        profile: &profile,
+        host_user: runtime::host_user(),
+        workspace: workspace.as_ref(),
+        variables: &variables,
+        interactive: true,
+        terminal: super::has_terminal(),
+        cmd: &command,
+    };
+    Ok(launch::plan(image, &held, &runtime, &request)?)
+}
+
+/// The launch section of the template that was named, or of the one that the image is; else the narrow default.
+fn profile(args: &LaunchArgs, image: &AdmittedImage) -> Result<Profile, Failure> {
+    if let Some(name) = &args.profile {
+        return Ok(Profile::from(&Template::bundled(name)?.manifest));
+    }
+    let own = |name: &&&str| home::template_image(name) == image.subject().name;
+    match Template::bundled_names().iter().find(own) {
+        Some(name) => Ok(Profile::from(&Template::bundled(name)?.manifest)),
+        None => Ok(Profile::default()),
+    }
+}
+
+pub fn doctor(world: &World) -> Result<Exit, Failure> {
+    let var = |name: &str| world.var(name);
+    let mut text = String::new();
+    let mut exit = Exit::Done;
+    let mut say = |what: &str, found: Result<String, Failure>| match found {
+        Ok(found) => text.push_str(&format!("{what:<10} {}\n", crate::report::shown(&found))),
+        Err(failure) => {
+            exit = Exit::Undecided;
+            text.push_str(&format!("{what:<10} none: {}\n", crate::report::shown(&failure.message)));
+        }
+    };
+    let runtime = Runtime::find(None, var).map_err(Failure::from);
+    say("runtime", runtime.map(|runtime| format!("{} {}", runtime.kind.as_str(), runtime.version)));
+    say("engine", super::make::engine_found(world));
+    say("policy", chosen_policy(&PolicyArgs::default(), world).map(|policy| policy.origin().to_owned()));
+    say("cache", world.dirs().map(|dirs| dirs.cache.display().to_string()));
+    print(&text)?;
+    Ok(exit)
+}

@@ -1,0 +1,144 @@
+//! `bulla sign` and `bulla attest`: a signed statement about one digest, attached to the image it is about.
+//!
+//! What is signed is the digest of bytes that were just read, never a tag that is looked up again. Every bundle has
+//! been verified by our own judge before it is attached anywhere.
+
+use jiff::Timestamp;
+
+use crate::adapters::layout::{self, Layout};
+use crate::adapters::registry::RegistryStore;
+use crate::adapters::signer::{PrivateKey, SignerError};
+use crate::adapters::{Served, Store, StoreError};
+use crate::attestation::provenance::Provenance;
+use crate::attestation::{AttestationError, Statement, predicate_types};
+use crate::class::{Class, Classified};
+use crate::content::Digest;
+use crate::oci::{Descriptor, Manifest, OciError};
+use crate::sbom;
+
+/// Why nothing was signed, or what was signed could not be attached.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The image is none.
+    #[error("{digest} cannot be signed: {source}")]
+    Image {
+        /// What was to be signed.
+        digest: Digest,
+        /// What is wrong with it.
+        source: OciError,
+    },
+    /// The predicate is not what its type says.
+    #[error("the predicate is no {predicate_type}: {reason}")]
+    Predicate {
+        /// The type.
+        predicate_type: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No statement could be made of it.
+    #[error(transparent)]
+    Statement(#[from] AttestationError),
+    /// The key did not sign, or what it signed did not verify.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// The place did not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Classified for SignError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Image { source, .. } => source.class(),
+            Self::Predicate { .. } => Class::Usage,
+            Self::Statement(error) => error.class(),
+            Self::Signer(error) => error.class(),
+            Self::Store(error) => error.class(),
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Image { source, .. } => source.code(),
+            Self::Predicate { .. } => "malformed-predicate",
+            Self::Statement(error) => error.code(),
+            Self::Signer(error) => error.code(),
+            Self::Store(error) => error.code(),
+        }
+    }
+}
+
+/// Where attestations are attached.
+pub enum Place<'a> {
+    /// A layout on disk.
+    Layout(&'a mut Layout),
+    /// A repository on a registry.
+    Registry(&'a RegistryStore),
+}
+
+/// An image about which statements are made.
+pub struct Signing<'a> {
+    place: Place<'a>,
+    subject: Descriptor,
+    name: String,
+    key: &'a PrivateKey,
+    now: Timestamp,
+}
+
+impl<'a> Signing<'a> {
+    /// Statements about `image`, which was just read from `place`, signed with `key`. `name` is the subject's name in
+    /// them: the image's repository.
+    pub fn of(
+        place: Place<'a>,
+        image: &Served,
+        name: &str,
+        key: &'a PrivateKey,
+        now: Timestamp,
+    ) -> Result<Self, SignError> {
+        let manifest = Manifest::parse(&image.raw, image.media_type.as_deref())
+            .map_err(|source| SignError::Image { digest: image.digest, source })?;
+        let media_type = image.media_type.as_deref().unwrap_or(manifest.media_type());
+        let subject = Descriptor::new(media_type, image.digest, image.raw.len() as u64);
+        Ok(Self { place, subject, name: name.to_owned(), key, now })
+    }
+
+    /// Says that the key's holder vouches for this digest (cosign's `sign/v1`). Returns the bundle's digest.
+    pub fn sign(&mut self) -> Result<Digest, SignError> {
+        self.attach(predicate_types::SIGNATURE, b"{}")
+    }
+
+    /// Says what the predicate says, which has to be what its type promises. Returns the bundle's digest.
+    pub fn attest(&mut self, predicate_type: &str, predicate: &[u8]) -> Result<Digest, SignError> {
+        let wrong = |reason: String| SignError::Predicate { predicate_type: predicate_type.to_owned(), reason };
+        if predicate_types::is_sbom(predicate_type) {
+            sbom::read::read(predicate_type, predicate).map_err(|error| wrong(error.to_string()))?;
+        } else if matches!(predicate_type, predicate_types::SLSA_V1 | predicate_types::SLSA_V02) {
+            Provenance::parse(predicate_type, predicate).map_err(|error| wrong(error.to_string()))?;
+        }
+        self.attach(predicate_type, predicate)
+    }
+
+    fn attach(&mut self, predicate_type: &str, predicate: &[u8]) -> Result<Digest, SignError> {
+        let statement = Statement::write(&self.name, &self.subject.digest, predicate_type, predicate)?;
+        let bundle = self.key.sign_statement(&statement)?;
+        let manifest = layout::attestation_manifest(&bundle, &self.subject, predicate_type, self.now);
+        match &mut self.place {
+            Place::Layout(layout) => {
+                layout.attach(&manifest, &bundle, predicate_type)?;
+            }
+            Place::Registry(store) => store.attach(&self.subject.digest, &manifest, &bundle, predicate_type)?,
+        }
+        Ok(Digest::of(&bundle))
+    }
+}
+
+/// Everything that stands beside a built image is said about it: a signature, its provenance, its SBOMs.
+pub fn sign_build(layout: &mut Layout, image: &Descriptor, name: &str, key: &PrivateKey, documents: &[(&str, Vec<u8>)], now: Timestamp) -> Result<(), SignError> {
+    let mut served = layout.manifest(&image.digest)?;
+    served.media_type = Some(image.media_type.clone());
+    let mut signing = Signing::of(Place::Layout(layout), &served, name, key, now)?;
+    signing.sign()?;
+    for (predicate_type, document) in documents {
+        signing.attest(predicate_type, document)?;
+    }
+    Ok(())
+}

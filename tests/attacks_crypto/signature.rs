@@ -1,0 +1,58 @@
+//! G01, G02, the keys of G12 and G15, and the envelopes of C07 and C12.
+
+use crate::support::sigstore::defects::{self, envelope};
+use crate::support::sigstore::key::Algorithm;
+use crate::{admitted, refused};
+
+refused! {
+    fn g01_signature_with_a_flipped_bit_is_refused, Signature: envelope::signature_with_a_flipped_bit();
+    fn g01_signature_by_another_key_is_refused, Signature: envelope::signature_by_another_key();
+    fn g01_certificate_of_another_key_is_refused, Signature: envelope::certificate_of_another_key();
+    fn g01_exchanged_payload_is_refused, Signature: envelope::payload_exchanged();
+    fn d01_payload_with_other_whitespace_is_refused, Signature: envelope::payload_with_other_whitespace();
+
+    fn g02_signature_with_a_zero_is_refused, Signature: [
+        envelope::signature_with_zero_r(), envelope::signature_with_zero_s(),
+    ];
+    fn g02_signature_not_in_der_is_refused, Signature: envelope::signature_not_in_der();
+    fn g02_signature_in_another_der_is_refused, Signature: [
+        envelope::signature_in_padded_der(), envelope::signature_with_a_trailing_byte(),
+    ];
+
+    fn g12_another_key_than_the_policys_is_refused, Signature: [
+        envelope::key_other_than_the_policys(), envelope::key_hint_of_the_policys_key(),
+    ];
+    fn g12_key_for_a_keyless_policy_is_refused, Trust: envelope::key_for_a_keyless_policy();
+    fn g12_certificate_for_a_key_policy_is_refused, Trust: envelope::certificate_for_a_key_policy();
+    fn g12_key_without_the_log_entry_asked_for_is_refused, Tlog: envelope::key_without_a_log_entry();
+    fn g12_key_with_an_entry_of_another_key_is_refused, Tlog: envelope::key_with_an_entry_of_another_key();
+
+    fn g15_leaf_key_on_another_curve_is_refused, Trust: [
+        envelope::signed_with(Algorithm::P521), envelope::signed_with_in_rekor_v2(Algorithm::P521),
+    ];
+    fn g15_short_rsa_leaf_key_is_refused, Trust | Signature: [
+        envelope::signed_with(Algorithm::Rsa1024), envelope::signed_with_in_rekor_v2(Algorithm::Rsa1024),
+    ];
+
+    fn c07_signature_over_another_payload_type_is_refused, Signature: envelope::signed_as_another_payload_type();
+    fn c07_other_payload_types_are_refused, Format: [
+        envelope::payload_type("text/plain"), envelope::payload_type("application/json"),
+        envelope::payload_type("application/vnd.in-toto+xml"), envelope::payload_type(""),
+        envelope::payload_type("application/vnd.in-toto+json; charset=utf-8"),
+    ];
+    fn c12_any_other_number_of_signatures_is_refused, Format: [
+        envelope::signatures(0), envelope::signatures(2), envelope::signatures(1000),
+    ];
+    fn c12_empty_signature_is_refused, Format: envelope::signature_empty();
+}
+
+admitted! {
+    fn g02_high_s_is_no_defect: envelope::signature_with_high_s();
+    fn g12_key_that_the_policy_names_is_believed: [defects::good_key(), defects::good_logged_key()];
+    fn g15_keys_of_the_profile_are_believed: [
+        envelope::signed_with(Algorithm::P384), envelope::signed_with(Algorithm::Ed25519),
+        envelope::signed_with(Algorithm::Rsa2048),
+    ];
+    #[ignore = "open: the library reads P-256 keys only in entries of Rekor v2"]
+    fn g15_p384_leaf_in_rekor_v2_is_believed: envelope::signed_with_in_rekor_v2(Algorithm::P384);
+}
