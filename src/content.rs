@@ -291,6 +291,11 @@ impl<T> Hashing<T> {
         (self.inner, Digest(self.hasher.finalize().into()), self.size)
     }
 
+    /// The digest of what passed so far.
+    pub fn digest(&self) -> Digest {
+        Digest(self.hasher.clone().finalize().into())
+    }
+
     /// Bytes so far.
     pub const fn size(&self) -> u64 {
         self.size

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bulla::adapters::apt::{Apt, AptError};
+use bulla::adapters::inputs::Inputs;
 use bulla::adapters::sources::{Access, Mirrors};
 use bulla::adapters::unwatched;
 use bulla::class::{Class, Classified};
+use bulla::content::Digest;
 use bulla::lock::{self, Drift, LockingError};
 use bulla::lockfile::Lock;
 use bulla::template::Template;
@@ -69,6 +71,26 @@ fn locking_twice_gives_the_same_bytes() {
     assert!(!text.contains("://") && !text.contains(".org"), "the lock names a host");
     let locked = template.clone().with_lock(&first);
     assert_eq!(lock::check(&locked).unwrap(), Drift::None);
+}
+
+#[test]
+fn what_was_locked_can_be_fetched_and_then_needs_no_network() {
+    let template = base(|text| text);
+    let Some(lock) = lock_or_skip(&template) else { return };
+    let cache = tempfile::tempdir().unwrap();
+    // The small ones of both platforms: a few megabytes in all.
+    let small: Vec<_> = lock.inputs.iter().filter(|input| input.size < 100_000).collect();
+    assert!(small.len() > 20);
+    let online = Inputs::new(cache.path()).with_mirrors(host().mirrors, host().access);
+    match online.fetch(&small, false, &unwatched) {
+        Ok(fetched) => assert_eq!(fetched.len(), small.len()),
+        Err(error) if error.class() == Class::Net => return println!("skipped: fetching: {error}"),
+        Err(error) => panic!("{error}"),
+    }
+    for (input, path) in Inputs::new(cache.path()).fetch(&small, true, &unwatched).unwrap() {
+        let bytes = std::fs::read(path).unwrap();
+        assert_eq!((bytes.len() as u64, Digest::of(&bytes)), (input.size, input.digest), "{}", input.name);
+    }
 }
 
 #[test]

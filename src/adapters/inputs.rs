@@ -1,1 +1,295 @@
-//! Not written yet.
+//! Bringing locked inputs into the content store: what a lock names by hash, from wherever it can be had.
+//!
+//! Nobody is trusted here: a byte from a mirror, a folder or the store counts when its hash is the lock's. What is on
+//! its way lies in `cache/partial` and is never visible as content; a run that is cut off goes on from there.
+
+mod transfer;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use crate::adapters::sources::{Access, Mirrors};
+use crate::adapters::state::{self, ContentStore, StateError};
+use crate::adapters::{Event, Progress};
+use crate::class::{Class, Classified};
+use crate::lockfile::Input;
+
+pub use transfer::Pace;
+
+/// Where inputs come from, in the order in which places are asked: the store, folders, mirrors.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    store: ContentStore,
+    partial: PathBuf,
+    folders: Vec<PathBuf>,
+    mirrors: Mirrors,
+    access: Access,
+    pace: Pace,
+}
+
+/// Why inputs are not there.
+#[derive(Debug, thiserror::Error)]
+pub enum InputsError {
+    /// Some are nowhere to be had.
+    #[error("{}", list(.0))]
+    Unavailable(Vec<Unavailable>),
+    /// The certificate authorities or proxies that were configured cannot be used.
+    #[error("the network cannot be used as configured: {0}")]
+    Access(String),
+    /// The disk.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// An input that was looked for in vain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unavailable {
+    /// Name, version and architecture.
+    pub input: String,
+    /// Archive and path within it.
+    pub path: String,
+    /// Where it was looked for, and what was found there.
+    pub attempts: Vec<Attempt>,
+}
+
+/// One place where an input was looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The folder or mirror, without credentials.
+    pub place: String,
+    /// What happened.
+    pub reason: String,
+    /// What kind of failure it was.
+    pub kind: Failure,
+}
+
+/// What kind of failure it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// The place does not have it.
+    Absent,
+    /// The place wants credentials, or others.
+    Denied,
+    /// The place could not be reached, or broke off.
+    Net,
+    /// The place has other bytes under this name.
+    Integrity,
+}
+
+impl Classified for InputsError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Unavailable(missing) => match worst(missing) {
+                Failure::Integrity => Class::Integrity,
+                Failure::Net => Class::Net,
+                Failure::Denied => Class::Auth,
+                Failure::Absent => Class::Build,
+            },
+            Self::Access(_) => Class::Usage,
+            Self::State(error) => error.class(),
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Unavailable(missing) => match worst(missing) {
+                Failure::Integrity => "input-differs",
+                Failure::Net => "input-unreachable",
+                Failure::Denied => "input-denied",
+                Failure::Absent => "input-gone",
+            },
+            Self::Access(_) => "network-configuration",
+            Self::State(error) => error.code(),
+        }
+    }
+}
+
+impl Inputs {
+    /// Inputs kept below this cache folder, `Dirs::cache`, and from nowhere else yet.
+    pub fn new(cache: &Path) -> Self {
+        Self {
+            store: ContentStore::at(cache.join("content")),
+            partial: cache.join("partial"),
+            folders: Vec::new(),
+            mirrors: Mirrors::default(),
+            access: Access::default(),
+            pace: Pace::default(),
+        }
+    }
+
+    /// Asks these folders before any mirror. A file is looked for as `<archive>/<path>`, `<path>`, its bare name, and by
+    /// its hash as OCI layouts and the content store keep it.
+    #[must_use]
+    pub fn with_folders(mut self, folders: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.folders.extend(folders);
+        self
+    }
+
+    /// Asks these mirrors last.
+    #[must_use]
+    pub fn with_mirrors(mut self, mirrors: Mirrors, access: Access) -> Self {
+        self.mirrors = mirrors;
+        self.access = access;
+        self
+    }
+
+    /// Waits and tries again at this pace.
+    #[must_use]
+    pub fn with_pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// Brings these inputs into the store and says where each is, in the order asked for. Every file was hashed in this
+    /// call. `offline`: no socket is opened. All that can be had is kept, even if the call fails for the rest.
+    pub fn fetch(
+        &self,
+        inputs: &[&Input],
+        offline: bool,
+        progress: Progress<'_>,
+    ) -> Result<Vec<(Input, PathBuf)>, InputsError> {
+        let missing = self.absent(inputs);
+        if !missing.is_empty() {
+            self.bring(&missing, offline, progress)?;
+        }
+        Ok(inputs.iter().map(|input| ((*input).clone(), self.store.path(&input.digest))).collect())
+    }
+
+    /// The inputs that are not in the store, each content once.
+    fn absent<'a>(&self, inputs: &[&'a Input]) -> Vec<&'a Input> {
+        let mut seen = BTreeSet::new();
+        let new = inputs.iter().filter(|input| seen.insert(input.digest));
+        new.filter(|input| self.store.find(&input.digest, input.size).is_none()).copied().collect()
+    }
+
+    fn bring(&self, missing: &[&Input], offline: bool, progress: Progress<'_>) -> Result<(), InputsError> {
+        // One run at a time: two would write the same partial files. The second finds what the first has brought.
+        state::create_dir(&self.partial)?;
+        let _lock = state::Lock::take(&self.partial.join("lock"))?;
+        let mut wanted = Vec::new();
+        for input in self.absent(missing) {
+            let mut attempts = Vec::new();
+            if !self.ask_folders(input, &mut attempts)? {
+                wanted.push((input, attempts));
+            }
+        }
+        let failed = if offline || wanted.is_empty() {
+            let offline = |(_, attempts): &mut (&Input, Vec<Attempt>)| {
+                attempts.push(Attempt {
+                    place: "the network".to_owned(),
+                    reason: "not asked: offline".to_owned(),
+                    kind: Failure::Absent,
+                });
+            };
+            wanted.iter_mut().for_each(offline);
+            wanted
+        } else {
+            let total: u64 = wanted.iter().map(|(input, _)| input.size).sum();
+            progress(Event::Step(&format!("fetching {} inputs, {} MB", wanted.len(), total.div_ceil(1_000_000))));
+            let transfer = transfer::Transfer {
+                store: &self.store,
+                partial: &self.partial,
+                mirrors: &self.mirrors,
+                access: &self.access,
+                pace: &self.pace,
+                progress,
+            };
+            transfer.run(wanted)?
+        };
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let unavailable = |(input, mut attempts): (&Input, Vec<Attempt>)| {
+            if attempts.is_empty() {
+                let reason = format!("no mirror is known: name one with --mirror {}=URL", input.archive);
+                let place = format!("the archive {}", input.archive);
+                attempts.push(Attempt { place, reason, kind: Failure::Absent });
+            }
+            Unavailable { input: input.display(), path: format!("{}: {}", input.archive, input.path), attempts }
+        };
+        Err(InputsError::Unavailable(failed.into_iter().map(unavailable).collect()))
+    }
+
+    /// Takes an input from the first folder that has it; notes those that have other bytes under its name.
+    fn ask_folders(&self, input: &Input, attempts: &mut Vec<Attempt>) -> Result<bool, StateError> {
+        let hex = input.digest.hex();
+        for folder in &self.folders {
+            let candidates = [
+                folder.join(&input.archive).join(&input.path),
+                folder.join(&input.path),
+                folder.join(input.file_name()),
+                folder.join("blobs/sha256").join(&hex),
+                folder.join("sha256").join(&hex),
+            ];
+            let mut note = None;
+            for path in candidates.iter().filter(|path| path.is_file()) {
+                match insert(&self.store, path, input)? {
+                    Ok(()) => return Ok(true),
+                    Err(attempt) => note = Some(attempt),
+                }
+            }
+            attempts.push(note.unwrap_or_else(|| Attempt {
+                place: folder.display().to_string(),
+                reason: "not there".to_owned(),
+                kind: Failure::Absent,
+            }));
+        }
+        Ok(false)
+    }
+}
+
+/// Takes a file into the store. The outer error is the store's disk, the inner one is about the file.
+fn insert(store: &ContentStore, path: &Path, input: &Input) -> Result<Result<(), Attempt>, StateError> {
+    let attempt = |reason: String, kind| Attempt { place: path.display().to_string(), reason, kind };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) => return Ok(Err(attempt(error.to_string(), Failure::Absent))),
+    };
+    match store.insert(file, &input.digest, input.size, &input.display()) {
+        Ok(_) => Ok(Ok(())),
+        Err(StateError::Content(error)) => Ok(Err(attempt(error.to_string(), Failure::Integrity))),
+        Err(error) => Err(error),
+    }
+}
+
+fn worst(missing: &[Unavailable]) -> Failure {
+    missing.iter().flat_map(|missing| &missing.attempts).map(|attempt| attempt.kind).max().unwrap_or(Failure::Absent)
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.input, self.path)?;
+        for Attempt { place, reason, .. } in &self.attempts {
+            write!(f, "\n    {place}: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+/// All of them, as far as anybody reads, and what to do.
+fn list(missing: &[Unavailable]) -> String {
+    const SHOWN: usize = 20;
+    let mut text = match missing.len() {
+        1 => "1 locked input is not to be had:".to_owned(),
+        count => format!("{count} locked inputs are not to be had:"),
+    };
+    for unavailable in missing.iter().take(SHOWN) {
+        text.push_str(&format!("\n  {unavailable}"));
+    }
+    if missing.len() > SHOWN {
+        text.push_str(&format!("\n  and {} more", missing.len() - SHOWN));
+    }
+    text.push_str(match worst(missing) {
+        Failure::Integrity => {
+            "\nA place has other bytes than were locked: use another mirror, or look into who changed them."
+        }
+        Failure::Net => "\nWhat came so far is kept: run it again to go on from there.",
+        Failure::Denied => "\nGive the mirror's address with credentials, or use another mirror.",
+        Failure::Absent => {
+            "\nArchives drop what was superseded: lock anew with `bulla lock`, or name a snapshot archive with --mirror \
+             or a folder with --inputs."
+        }
+    });
+    text
+}
