@@ -4,6 +4,7 @@
 //! None is trusted to give the same bytes as another: the canonical image is made afterwards. Each is trusted to have
 //! built what it was told, without a network; where its own flags do not promise that, a network namespace does.
 
+pub mod context;
 pub mod import;
 pub mod plan;
 mod probe;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::EngineError;
 use crate::adapters::state::{self, StateError};
 use crate::content::{self, ContentError, Digest, Hashing, limits};
-use crate::json::{self, Shape};
+use crate::json::{self, Obj, Shape};
 use crate::oci::{Descriptor, ImageConfig, Manifest, Platform, names};
 
 /// An image as an engine made it, on disk: not yet canonical.
@@ -55,18 +55,25 @@ const ARCHIVE_FILES: usize = 10_000;
 /// Reads what `docker image save` writes, as a stream. Files go to `blobs`, which is created.
 pub fn docker_archive(from: impl Read, blobs: &Path) -> Result<EngineImage, EngineError> {
     let files = unpack(from, blobs)?;
-    let shape = Shape { name: "manifest.json", known: &["Config", "RepoTags", "Layers"], opaque: &[] };
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Entry {
         config: String,
         layers: Vec<String>,
     }
+    #[derive(Deserialize)]
+    struct Archive {
+        images: Vec<Obj<Entry>>,
+    }
+    let shape =
+        Shape { name: "manifest.json of the archive", known: &["images", "Config", "RepoTags", "Layers"], opaque: &[] };
     let file = |name: &str| files.get(name).ok_or_else(|| refused(format!("there is no {name:?} in the archive")));
-    let manifest = file("manifest.json")?.read(limits::MANIFEST)?;
-    let entries: Vec<Entry> = json::parse(&manifest, &shape).map_err(crate::oci::OciError::from)?;
-    let [entry] = entries.as_slice() else {
-        return Err(refused(format!("the archive has {} images", entries.len())));
+    // The strict reader takes objects alone, and this document is an array.
+    let list = file("manifest.json")?.read(limits::MANIFEST)?;
+    let object = [&br#"{"images":"#[..], &list, b"}"].concat();
+    let Archive { images } = json::parse(&object, &shape).map_err(crate::oci::OciError::from)?;
+    let [Obj(entry)] = images.as_slice() else {
+        return Err(refused(format!("the archive has {} images", images.len())));
     };
     let config = file(&entry.config)?;
     let (digest, config) = (config.digest, config.read(limits::CONFIG)?);

@@ -1,0 +1,96 @@
+//! What the engine gets to see: the template's files, the locked inputs, and what bulla makes of those. Nothing else.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use super::Workplace;
+use crate::adapters::state::StateError;
+use crate::class::{Class, Classified};
+use crate::deb::{self, Bootstrap, Control, DebError};
+use crate::lockfile::{FILE_NAME, Input, Kind};
+use crate::template::Template;
+
+/// The folder of the context that belongs to bulla: locked inputs, and what is made of them.
+const INPUTS: &str = "inputs";
+
+/// Why there is no context to build from.
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    /// A file that a template may not bring.
+    #[error("the template's {path}: {reason}")]
+    TemplateFile {
+        /// Which file.
+        path: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A package that cannot be unpacked.
+    #[error(transparent)]
+    Deb(#[from] DebError),
+    /// The disk, or an input that is not what the lock says.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl Classified for ContextError {
+    fn class(&self) -> Class {
+        match self {
+            Self::TemplateFile { .. } => Class::Build,
+            Self::Deb(error) => error.class(),
+            Self::State(error) => error.class(),
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::TemplateFile { .. } => "template-file",
+            Self::Deb(error) => error.code(),
+            Self::State(error) => error.code(),
+        }
+    }
+}
+
+/// Fills the context of a build. `inputs` are the locked files, each where the content store has it; every one is
+/// hashed again on its way in.
+pub fn fill(place: &Workplace, template: &Template, inputs: &[(Input, PathBuf)]) -> Result<(), ContextError> {
+    for (path, file) in template.files.iter().filter(|(path, _)| path.as_str() != FILE_NAME) {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        // Engines differ in which of these they obey, and how.
+        if name.ends_with("dockerignore") || name.ends_with("containerignore") {
+            return Err(ContextError::TemplateFile { path: path.clone(), reason: "ignore files are not used" });
+        }
+        if path.split('/').next() == Some(INPUTS) {
+            return Err(ContextError::TemplateFile { path: path.clone(), reason: "inputs/ is where locked inputs go" });
+        }
+        place.put(path, file.mode, &file.bytes)?;
+    }
+    let mut debs = Vec::new();
+    for (input, path) in inputs {
+        let Kind::Deb = input.kind;
+        place.put_copy(&format!("{INPUTS}/deb/{}", input.file_name()), path, &input.digest, input.size)?;
+        debs.push((input.display(), place.context().join(INPUTS).join("deb").join(input.file_name())));
+    }
+    if debs.is_empty() { Ok(()) } else { bootstrap(place, &debs) }
+}
+
+/// Writes `inputs/bootstrap.tar`: the unpacked essential packages, in which dpkg can run.
+fn bootstrap(place: &Workplace, debs: &[(String, PathBuf)]) -> Result<(), ContextError> {
+    let open = |path: &PathBuf| File::open(path).map_err(StateError::io("read", path));
+    let mut controls = Vec::with_capacity(debs.len());
+    for (name, path) in debs {
+        controls.push(Control::read(open(path)?, name)?);
+    }
+    let mut failed = None;
+    place.put_with(&format!("{INPUTS}/bootstrap.tar"), 0o644, |file| {
+        let mut bootstrap = Bootstrap::new(std::io::BufWriter::with_capacity(1 << 20, file));
+        for index in deb::essential(&controls) {
+            let (name, path) = &debs[index];
+            let added = open(path).map_err(ContextError::from).and_then(|file| Ok(bootstrap.add(file, name)?));
+            if let Err(error) = added {
+                failed = Some(error);
+                return Ok(());
+            }
+        }
+        bootstrap.finish()?.into_inner().map(|_| ()).map_err(std::io::IntoInnerError::into_error)
+    })?;
+    failed.map_or(Ok(()), Err)
+}
