@@ -7,14 +7,14 @@ use bulla::adapters::layout::Layout;
 use bulla::adapters::signer::PrivateKey;
 use bulla::adapters::state;
 use bulla::attestation::predicate_types;
-use bulla::class::Class;
 use bulla::content::limits;
 use bulla::publish::{self, PublishOptions};
 use bulla::reference::{ImageName, Reference};
 use bulla::sign::{Place, Signing};
 
-use super::{World, has_terminal, open, parse_image, print, progress, tell};
+use super::{World, has_terminal, open, parse_image, print, tell};
 use crate::cli::{AttestArgs, PublishArgs, SbomArgs, SbomForm, SignArgs, SourceArgs};
+use crate::progress::Line;
 use crate::report::{Exit, Failure, Question};
 
 /// A passphrase: from the environment, else typed by a person. `again` asks twice, for a key that is being made.
@@ -120,7 +120,7 @@ fn attach(
                     "{reference} is a tag, which may name another image by the time it is signed; write it with @sha256:…"
                 )));
             }
-            let registry = world.registry(&source.insecure_registry)?;
+            let registry = world.registry(&source.registry, source.offline);
             let (served, _) = registry.resolve(&reference)?;
             let store = registry.repository(&reference.repository);
             let name = reference.repository.to_string();
@@ -141,9 +141,10 @@ pub fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure> {
     };
     let to: Reference = args.to.parse()?;
     let layout = Layout::open(&dir)?;
-    let registry = world.registry(&args.insecure_registry)?;
+    let registry = world.registry(&args.registry, false);
+    let line = Line::new();
     let options = PublishOptions { move_tag: args.move_tag, allow_unattested: args.allow_unattested };
-    let published = publish::publish(&layout, &image, &to, options, &registry, &progress())?;
+    let published = publish::publish(&layout, &image, &to, options, &registry, &|event| line.show(event))?;
     if let Some(before) = published.moved_from {
         tell(&format!("the tag {} named {before} before", published.tag));
     }

@@ -3,7 +3,6 @@
 use bulla::adapters::layout::Layout;
 use bulla::adapters::runtime::{self, Kind, Runtime};
 use bulla::adapters::{Served, Store};
-use bulla::class::Class;
 use bulla::home;
 use bulla::launch::{self, LaunchPlan, Profile, Ready, Request, Variables, Workspace};
 use bulla::oci::Platform;
@@ -11,7 +10,7 @@ use bulla::policy::verdict::{AdmittedImage, Basis, Verdict};
 use bulla::policy::{Evidence, Origin, Policy};
 use bulla::reference::ImageName;
 use bulla::template::Template;
-use bulla::verify::{self, Target};
+use bulla::verify;
 use serde_json::json as object;
 
 use super::{Opened, World, chosen_policy, complain, open, parse_image, print, tell};
