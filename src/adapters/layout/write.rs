@@ -150,6 +150,7 @@ impl LayoutWriter {
             manifests: &'a [Descriptor],
         }
         let index = Wire { schema_version: 2, media_type: names::INDEX, manifests: &self.entries };
+        state::sync_dir(&root.join("blobs/sha256"))?;
         state::write_file(&root.join("index.json"), &to_json(&index))?;
         check_replaceable(&self.target)?;
         replace(&root, &self.target)?;
@@ -174,6 +175,7 @@ impl Layout {
             put_blob(&self.dir, EMPTY_CONFIG)?;
             put_blob(&self.dir, bundle)?;
             put_blob(&self.dir, manifest)?;
+            state::sync_dir(&self.dir.join("blobs/sha256"))?;
             self.append_to_index(&entry)?;
         }
         *self = Self::open(&self.dir)?;
