@@ -201,8 +201,7 @@ pub fn plan(
         Kind::Docker => format!("uid={uid},gid={gid}"),
         Kind::Podman => "U".to_owned(),
     };
-    let home = Tmpfs { path: profile.home.clone(), size: profile.memory / 2 };
-    for Tmpfs { path, size } in profile.tmpfs.iter().chain([&home]) {
+    for Tmpfs { path, size } in profile.folders() {
         add(&["--tmpfs", &format!("{path}:rw,exec,nosuid,nodev,mode=1777,{owner},size={size}")]);
     }
     add(&["--env", &format!("HOME={}", profile.home)]);

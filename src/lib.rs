@@ -30,4 +30,5 @@ pub mod build;
 pub mod launch;
 pub mod lock;
 pub mod publish;
+pub mod sign;
 pub mod verify;

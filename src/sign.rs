@@ -125,14 +125,23 @@ impl<'a> Signing<'a> {
             Place::Layout(layout) => {
                 layout.attach(&manifest, &bundle, predicate_type)?;
             }
-            Place::Registry(store) => store.attach(&self.subject.digest, &manifest, &bundle, predicate_type)?,
+            Place::Registry(store) => {
+                store.attach(&manifest, &bundle, predicate_type)?;
+            }
         }
         Ok(Digest::of(&bundle))
     }
 }
 
 /// Everything that stands beside a built image is said about it: a signature, its provenance, its SBOMs.
-pub fn sign_build(layout: &mut Layout, image: &Descriptor, name: &str, key: &PrivateKey, documents: &[(&str, Vec<u8>)], now: Timestamp) -> Result<(), SignError> {
+pub fn sign_build(
+    layout: &mut Layout,
+    image: &Descriptor,
+    name: &str,
+    key: &PrivateKey,
+    documents: &[(&str, Vec<u8>)],
+    now: Timestamp,
+) -> Result<(), SignError> {
     let mut served = layout.manifest(&image.digest)?;
     served.media_type = Some(image.media_type.clone());
     let mut signing = Signing::of(Place::Layout(layout), &served, name, key, now)?;

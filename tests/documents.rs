@@ -4,6 +4,8 @@
 //! `BULLA_SCHEMAS` names a folder with `spdx-2.3.schema.json` (spdx-spec, branch support/2.3),
 //! `bom-1.6.schema.json`, `spdx.schema.json` and `jsf-0.82.schema.json` (CycloneDX specification).
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 
 use bulla::attestation::provenance::{Provenance, ResourceDescriptor, SLSA_V1, SLSA_V02};

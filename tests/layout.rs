@@ -340,6 +340,29 @@ fn replaces_its_own_layouts_and_nothing_else() {
 }
 
 #[test]
+fn skopeo_reads_what_is_written_and_the_other_way_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Image::new("base");
+    let dir = folder.path().join("out");
+    let mut written = layout(&dir, &[(&base, Some("base:1.0"))]);
+    let attachment = Attachment::new(&base.descriptor(), "https://slsa.dev/provenance/v1");
+    written.attach(&attachment.manifest, &attachment.bundle, &attachment.predicate_type).unwrap();
+    let copy = folder.path().join("copy");
+    let skopeo = std::process::Command::new("skopeo")
+        .args(["copy", "--insecure-policy", "-q", "--preserve-digests"])
+        .arg(format!("oci:{}:base:1.0", dir.display()))
+        .arg(format!("oci:{}:base:1.0", copy.display()))
+        .output();
+    let Ok(skopeo) = skopeo else {
+        println!("skipped: skopeo");
+        return;
+    };
+    assert!(skopeo.status.success(), "{}", String::from_utf8_lossy(&skopeo.stderr));
+    let (found, name) = Layout::open(&copy).unwrap().find(&LayoutImage::Named("1.0".into())).unwrap();
+    assert_eq!((found.digest, name.as_deref()), (base.digest(), Some("base:1.0")));
+}
+
+#[test]
 fn an_abandoned_layout_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("out");

@@ -9,13 +9,14 @@
 //! registry for an empty one. The tests use it as an independent client of what is published.
 
 mod auth;
+mod discovery;
 mod guard;
 mod http;
 mod push;
 mod remembered;
 mod token;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -30,14 +31,12 @@ use tokio::time::Instant;
 pub use auth::Credentials;
 pub use push::Pushed;
 
-use super::attached::{self, Attached};
 use super::state::ContentStore;
 use super::{Referrers, Served, Store, StoreError};
 use crate::content::{self, ContentError, Digest, Hashing, limits};
-use crate::oci::{Descriptor, Manifest, names};
+use crate::oci::{Descriptor, Manifest};
 use crate::reference::{Reference, Repository};
 use http::{Answer, Ask, Away, Body, Connection, shown};
-use remembered::Remembered;
 
 /// Requests at a time: enough to hide latency, few enough for any registry.
 const PARALLEL: usize = 6;
@@ -269,97 +268,6 @@ impl RegistryStore {
         Ok(())
     }
 
-    async fn fetch_referrers(&self, subject: &Digest) -> Result<Referrers, StoreError> {
-        let until = Instant::now() + self.shared.options.deadline * CALL;
-        let mut attached = Attached::to(*subject);
-        let (listed, tagged) = futures_util::join!(self.listing(subject, until), self.fallback(subject, until));
-        let mut descriptors = listed?;
-        descriptors.extend(tagged?);
-        let candidates = attached.candidates(descriptors, &self.connection.registry)?;
-        let fetched: Vec<_> = futures_util::stream::iter(&candidates)
-            .map(|hint| async move { (hint, self.manifest_by_digest(&hint.digest, until).await) })
-            .buffered(PARALLEL)
-            .collect()
-            .await;
-        for (hint, served) in fetched {
-            attached.take(hint, served)?;
-        }
-        if attached.is_empty() {
-            // Only named in the denial, so a registry that does not answer here changes nothing.
-            for tag in attached::legacy_tags(subject) {
-                let url = self.url(&format!("manifests/{tag}"))?;
-                let mut ask = self.ask(Method::HEAD, url, &tag, Away::Never, until);
-                ask.headers.push((header::ACCEPT, ACCEPT.to_owned()));
-                if self.connection.send(ask).await.is_ok_and(|answer| answer.status == StatusCode::OK) {
-                    attached.legacy(tag);
-                }
-            }
-        }
-        Ok(attached.finish())
-    }
-
-    /// The referrers API: all its pages, or nothing where the registry has none (404).
-    async fn listing(&self, subject: &Digest, until: Instant) -> Result<Vec<Descriptor>, StoreError> {
-        let what = format!("the referrers of {subject}");
-        let place = || self.connection.registry.clone();
-        let mut url = self.url(&format!("referrers/{subject}"))?;
-        let mut seen = HashSet::new();
-        let mut descriptors = Vec::new();
-        for _ in 0..limits::REFERRER_PAGES {
-            if !seen.insert(url.to_string()) {
-                return Err(StoreError::Limit { what, place: place(), reason: "its pages go in a circle".to_owned() });
-            }
-            let first = seen.len() == 1;
-            let headers = vec![(header::ACCEPT, names::INDEX.to_owned())];
-            let answer = match self.get(url, &what, headers, Away::Never, until).await {
-                Err(StoreError::NotFound { .. }) if first => return Ok(Vec::new()),
-                answer => answer?,
-            };
-            let served_as = answer.text(header::CONTENT_TYPE).unwrap_or_default();
-            let served_as = served_as.split(';').next().unwrap_or_default().trim().to_owned();
-            if !matches!(served_as.as_str(), names::INDEX | "application/json") {
-                let reason = format!("with {:?} where an index was expected", shown(&served_as));
-                return Err(StoreError::Registry { what, place: place(), reason });
-            }
-            let next = next_page(&answer).map(|next| self.connection.judge(&answer.url, &next, Away::Never));
-            let next = next.transpose().map_err(|reason| self.connection.net(&what, &reason))?;
-            let raw = answer.read(limits::MANIFEST).await?;
-            let malformed = |source| StoreError::Document { what: what.clone(), source };
-            match Manifest::parse(&raw, Some(&served_as).filter(|kind| *kind == names::INDEX).map(String::as_str)) {
-                Ok(Manifest::Index(index)) => descriptors.extend(index.manifests),
-                Ok(Manifest::Image(_)) => {
-                    let reason = "with an image where an index was expected".to_owned();
-                    return Err(StoreError::Registry { what, place: place(), reason });
-                }
-                Err(source) => return Err(malformed(source)),
-            }
-            if descriptors.len() > limits::INDEX_ENTRIES {
-                let reason = format!("more than {} entries", limits::INDEX_ENTRIES);
-                return Err(StoreError::Limit { what, place: place(), reason });
-            }
-            match next {
-                Some(next) => url = next,
-                None => return Ok(descriptors),
-            }
-        }
-        let reason = format!("more than {} pages", limits::REFERRER_PAGES);
-        Err(StoreError::Limit { what, place: place(), reason })
-    }
-
-    /// The fallback tag: an index of what is attached, or nothing where there is no such tag (404).
-    async fn fallback(&self, subject: &Digest, until: Instant) -> Result<Vec<Descriptor>, StoreError> {
-        let tag = attached::fallback_tag(subject);
-        let served = match self.fetch_manifest(&tag, None, Away::Https, until).await {
-            Err(StoreError::NotFound { .. }) => return Ok(Vec::new()),
-            served => served?,
-        };
-        match Manifest::parse(&served.raw, served.media_type.as_deref()) {
-            Ok(Manifest::Index(index)) => Ok(index.manifests),
-            Ok(Manifest::Image(_)) => Err(push::not_an_index(&tag)),
-            Err(source) => Err(StoreError::Document { what: format!("the tag {tag}"), source }),
-        }
-    }
-
     /// A GET that has to be answered with 200.
     async fn get(
         &self,
@@ -425,27 +333,6 @@ impl RegistryStore {
     fn content(&self) -> Option<ContentStore> {
         Some(ContentStore::at(self.shared.options.cache.as_ref()?.join("content")))
     }
-
-    fn remembered(&self, subject: &Digest) -> Option<Remembered> {
-        Some(Remembered::of(self.shared.options.cache.as_ref()?, &self.repository, subject))
-    }
-
-    /// What was found before, from the cache alone; nothing if any of it is gone.
-    fn recall(&self, subject: &Digest) -> Option<Referrers> {
-        if self.fresh && !self.shared.options.offline {
-            return None;
-        }
-        let youngest = (!self.shared.options.offline).then_some(self.shared.options.remember);
-        let mut attached = Attached::to(*subject);
-        for digest in self.remembered(subject)?.load(youngest)? {
-            let raw = self.kept(&digest, limits::MANIFEST)?;
-            let hint = Descriptor::of(names::MANIFEST, &raw);
-            attached.take(&hint, Ok(Served { raw, digest, media_type: None })).ok()?;
-        }
-        let mut referrers = attached.finish();
-        referrers.remembered = true;
-        (!referrers.manifests.is_empty()).then_some(referrers)
-    }
 }
 
 impl Store for RegistryStore {
@@ -496,16 +383,4 @@ impl Store for RegistryStore {
     fn open_blob(&self, descriptor: &Descriptor) -> Result<File, StoreError> {
         super::staged(self, descriptor)
     }
-}
-
-/// The next page of a listing, as the answer names it: `Link: <…>; rel="next"` (RFC 8288).
-fn next_page(answer: &Answer) -> Option<String> {
-    answer.headers.get_all(header::LINK).iter().filter_map(|value| value.to_str().ok()).find_map(|link| {
-        let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-        let next = parameters.split(';').any(|parameter| {
-            let parameter: String = parameter.chars().filter(|c| !matches!(c, ' ' | '"')).collect();
-            parameter.eq_ignore_ascii_case("rel=next")
-        });
-        next.then(|| target.to_owned())
-    })
 }

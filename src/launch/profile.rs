@@ -63,6 +63,15 @@ impl From<&TemplateManifest> for Profile {
 }
 
 impl Profile {
+    /// Every folder in memory: those listed, and the home, which has room for half of the memory unless it is listed.
+    pub(super) fn folders(&self) -> Vec<Tmpfs> {
+        let mut folders = self.tmpfs.clone();
+        if !folders.iter().any(|tmpfs| tmpfs.path == self.home) {
+            folders.push(Tmpfs { path: self.home.clone(), size: self.memory / 2 });
+        }
+        folders
+    }
+
     /// Refuses a profile that says nothing, or too much: zero means "no limit" to a runtime.
     pub(super) fn check(&self) -> Result<(), LaunchError> {
         let refuse = |reason: String| Err(LaunchError::Profile { reason });
@@ -73,7 +82,9 @@ impl Profile {
             return refuse("memory (at least 8 MiB), pids (up to 1,048,576) and cpus need a bound".to_owned());
         }
         let mut folders: Vec<&str> = self.tmpfs.iter().map(|tmpfs| tmpfs.path.as_str()).collect();
-        folders.push(&self.home);
+        if !folders.contains(&self.home.as_str()) {
+            folders.push(&self.home);
+        }
         folders.push(WORKSPACE);
         for (index, folder) in folders.iter().enumerate() {
             let covers = matches!(*folder, "/" | "/bin" | "/etc" | "/lib" | "/lib64" | "/sbin" | "/usr");
@@ -255,6 +266,24 @@ mod tests {
             "BULLA_KEY_PASSWORD",
         ] {
             assert!(Variables::take([name], var).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_home_is_in_memory_once_listed_or_not() {
+        let listed = Tmpfs { path: "/home/agent".to_owned(), size: 7 };
+        let profile = Profile { memory: 64 << 20, tmpfs: vec![listed.clone()], ..Profile::default() };
+        assert!(profile.check().is_ok());
+        assert_eq!(profile.folders(), [listed]);
+        let profile = Profile { tmpfs: Vec::new(), ..profile };
+        assert_eq!(profile.folders(), [Tmpfs { path: "/home/agent".to_owned(), size: 32 << 20 }]);
+    }
+
+    #[test]
+    fn bundled_templates_have_profiles_that_can_be_launched() {
+        for name in crate::template::Template::bundled_names() {
+            let template = crate::template::Template::bundled(name).unwrap();
+            assert!(Profile::from(&template.manifest).check().is_ok(), "{name}");
         }
     }
 

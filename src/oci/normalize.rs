@@ -170,11 +170,7 @@ pub fn normalize<S: Read + Write + Seek>(
     if !(0..1 << 33).contains(&options.epoch) {
         return Err(NormalizeError::Epoch(options.epoch));
     }
-    let engine = EngineConfig::parse(image.config)?;
-    if engine.diff_ids().len() != image.layers.len() {
-        let reason = format!("it has {} diff_ids for {} layers", engine.diff_ids().len(), image.layers.len());
-        return Err(OciError::Malformed { name: "image config", reason }.into());
-    }
+    let engine = parse_config(image)?;
     spool.rewind().map_err(|source| NormalizeError::Io { action: "write the spool", source })?;
     let mut spool = Spool { file: BufWriter::with_capacity(256 << 10, spool), end: 0 };
     let hash = !options.base.is_empty(); // contents are compared with the base's, and only then
@@ -206,6 +202,27 @@ pub fn normalize<S: Read + Write + Seek>(
     let manifest = config::manifest(&Descriptor::of(names::CONFIG, &config), &descriptors).map_err(json)?;
     let bytes = tree.iter().map(|(_, _, inode)| inode.content.size).sum();
     Ok(Canonical { config, manifest, layers, dropped, paths: tree.len() as u64, bytes })
+}
+
+/// The file system that an image's layers make, with the digest of every content: for comparing. Every layer is
+/// checked against its descriptor and the config's diff_ids.
+pub fn merged(image: &EngineImage<'_>) -> Result<Tree, NormalizeError> {
+    let engine = parse_config(image)?;
+    let mut tree = Tree::new();
+    for (source, diff_id) in image.layers.iter().zip(engine.diff_ids()) {
+        apply(&mut tree, source, diff_id, &mut digest_only)?;
+    }
+    Ok(tree)
+}
+
+/// The config, refused where it does not list the layers that there are.
+fn parse_config(image: &EngineImage<'_>) -> Result<EngineConfig, NormalizeError> {
+    let engine = EngineConfig::parse(image.config)?;
+    if engine.diff_ids().len() != image.layers.len() {
+        let reason = format!("it has {} diff_ids for {} layers", engine.diff_ids().len(), image.layers.len());
+        return Err(OciError::Malformed { name: "image config", reason }.into());
+    }
+    Ok(engine)
 }
 
 impl CanonicalLayer {

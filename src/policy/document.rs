@@ -352,7 +352,7 @@ fn read_root(name: Option<String>, load: Load<'_>) -> Result<Arc<TrustRoot>, Str
 
 fn read_bundle_formats(names: Option<Vec<String>>) -> Result<Formats, String> {
     let Some(names) = names else { return Ok(Formats::default()) };
-    let mut formats = Formats { v01: false, v02: false, v03: false };
+    let mut formats = Formats { cosign_legacy: false, v01: false, v02: false, v03: false };
     for name in nonempty("formats.bundle", names)? {
         match name.as_str() {
             "v0.1" => formats.v01 = true,

@@ -37,12 +37,11 @@ pub(super) fn of_copyright(content: &[u8]) -> Option<String> {
             return None;
         }
         match stanza.licence {
-            Some(licence) if header || stanza.files => licences.insert(short_names(licence)?),
-            // A stanza of its own gives the text of a licence; files without one are not machine-readable.
-            Some(_) => true,
+            Some(licence) if header || stanza.files => licences.extend(conjuncts(short_names(licence)?)),
             None if stanza.files => return None,
-            None => true,
-        };
+            // A stanza of its own gives the text of a licence; a header need not name one.
+            Some(_) | None => {}
+        }
     }
     let alone = licences.len() == 1;
     let joined = licences
@@ -64,8 +63,13 @@ fn expression(text: &str) -> Option<String> {
     if text.contains("DocumentRef-") || text.contains("AdditionRef-") {
         return None;
     }
-    let mode = spdx::ParseMode { allow_deprecated: true, ..spdx::ParseMode::STRICT };
+    let mode = spdx::ParseMode { allow_deprecated: true, allow_postfix_plus_on_gpl: true, ..spdx::ParseMode::STRICT };
     spdx::Expression::parse_mode(text, mode).ok()?;
+    // `MPL-1.1+` is in the grammar, but validators in use know only the ids that are listed with their plus.
+    let mut ids = text.split(|character: char| character.is_whitespace() || "()".contains(character));
+    if ids.any(|id| id.ends_with('+') && !spdx::identifiers::LICENSES.iter().any(|licence| licence.name == id)) {
+        return None;
+    }
     let words = text.split_whitespace().map(|word| match word.to_ascii_uppercase().as_str() {
         operator @ ("AND" | "OR" | "WITH") => operator.to_owned(),
         _ => word.to_owned(),
@@ -215,12 +219,26 @@ fn short_name(name: &str) -> Option<String> {
             return if spdx::license_id(&id).is_some() { Some(id) } else { named(name) };
         }
     }
-    // DEP-5 takes 2 and 2.0 for one version.
-    match listed(stem).or_else(|| listed(&format!("{stem}.0"))) {
-        Some(id) if later => Some(format!("{id}+")),
-        Some(id) => Some(id.to_owned()),
-        None => named(name),
+    // Where DEP-5 defines the family, 2 and 2.0 are one version. Elsewhere only a whole id counts, and Debian's OPL is
+    // the Open Publication License, which SPDX calls otherwise.
+    let defined = FAMILIES.iter().any(|family| name.starts_with(family));
+    let id = listed(name).or_else(|| if defined { listed(&format!("{name}.0")) } else { None });
+    match id {
+        Some(id) if !id.starts_with("OPL-") => Some(id.to_owned()),
+        _ => named(name),
     }
+}
+
+/// The versioned families of DEP-5 (section 7.1.1) that SPDX writes the same way.
+const FAMILIES: [&str; 10] =
+    ["Apache-", "Artistic-", "CC-BY-", "CC0-", "CDDL-", "CPL-", "EFL-", "LPPL-", "MPL-", "Python-"];
+
+/// The parts of a pure AND, so that each is named once; anything else is one part.
+fn conjuncts(expression: String) -> Vec<String> {
+    if expression.contains(" OR ") {
+        return vec![expression];
+    }
+    expression.replace(['(', ')'], "").split(" AND ").map(str::to_owned).collect()
 }
 
 /// The id of the SPDX list that differs at most in case, as SPDX compares ids.
@@ -244,7 +262,7 @@ mod tests {
             ("GFDL-NIV-1.3+", "GFDL-1.3-no-invariants-or-later"),
             ("BSD-3-clause", "BSD-3-Clause"),
             ("Apache-2", "Apache-2.0"),
-            ("MPL-1.1+", "MPL-1.1+"),
+            ("CC-BY-SA-4", "CC-BY-SA-4.0"),
             ("GPL-2+ or Artistic-2.0, and BSD-3-clause", "(GPL-2.0-or-later OR Artistic-2.0) AND BSD-3-Clause"),
             ("GPL-2+ or MIT and ISC", "GPL-2.0-or-later OR (MIT AND ISC)"),
         ] {
@@ -263,6 +281,9 @@ mod tests {
             ("Artistic", "LicenseRef-Artistic"),
             ("GPL-2+ with OpenSSL exception", "LicenseRef-GPL-2-or-later-with-OpenSSL-exception"),
             ("permissive", "LicenseRef-permissive"),
+            ("MPL-1.1+", "LicenseRef-MPL-1.1-or-later"),
+            ("OPL-1+", "LicenseRef-OPL-1-or-later"),
+            ("OPL-1.0", "LicenseRef-OPL-1.0"),
         ] {
             assert_eq!(short_names(name).as_deref(), Some(reference), "{name}");
         }
@@ -274,9 +295,9 @@ mod tests {
     #[test]
     fn joins_the_licences_of_a_copyright_file() {
         let text = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nSource: x\n\n\
-            Files: *\nCopyright: me\nLicense: GPL-2+ or MIT\n text\n\nFiles: debian/*\nLicense: Expat\n\n\
+            Files: *\nCopyright: me\nLicense: GPL-2+ or MIT\n text\n\nFiles: debian/*\nLicense: Expat and ISC\n\nFiles: x\nLicense: ISC\n\n\
             License: GPL-3\n never used for a file\n";
-        assert_eq!(of_copyright(text.as_bytes()).as_deref(), Some("(GPL-2.0-or-later OR MIT) AND MIT"));
+        assert_eq!(of_copyright(text.as_bytes()).as_deref(), Some("(GPL-2.0-or-later OR MIT) AND ISC AND MIT"));
     }
 
     #[test]
@@ -293,6 +314,8 @@ mod tests {
         assert_eq!(declared("MIT").as_deref(), Some("MIT"));
         assert_eq!(declared("(MIT or Apache-2.0)").as_deref(), Some("(MIT OR Apache-2.0)"));
         assert_eq!(declared("GPL-2.0").as_deref(), Some("GPL-2.0"));
+        assert_eq!(declared("GPL-2.0+").as_deref(), Some("GPL-2.0+"));
+        assert_eq!(declared("MPL-1.1+").as_deref(), Some("LicenseRef-MPL-1.1-or-later"));
         assert_eq!(declared("BSD").as_deref(), Some("LicenseRef-BSD"));
         assert_eq!(declared("MIT BSD-3-Clause").as_deref(), Some("LicenseRef-MIT-BSD-3-Clause"));
         for nothing in ["", "UNLICENSED", "SEE LICENSE IN x", "unknown", "a\nb", "()"] {

@@ -8,6 +8,7 @@ mod support;
 
 mod bundle;
 mod identity;
+mod legacy;
 mod log;
 mod metamorphic;
 mod signature;
@@ -43,7 +44,10 @@ fn judge_at(case: &Case, now: &str) -> Result<VerifiedAttestation, Refusal> {
         _ => Instance::Custom,
     };
     let root = TrustRoot::parse_as(instance, case.root.to_string().as_bytes(), "the test's")?;
-    let bundle = Bundle::parse(&case.bundle)?;
+    let bundle = match &case.layer {
+        None => Bundle::parse(&case.bundle)?,
+        Some(layer) => Bundle::from_legacy(layer.media_type, &layer.bytes, &layer.annotations)?,
+    };
     let key = |pem: &str| PublicKey::from_pem(pem).unwrap();
     let held;
     let trust = match &case.trust {
@@ -57,9 +61,13 @@ fn judge_at(case: &Case, now: &str) -> Result<VerifiedAttestation, Refusal> {
             Trust::Key { key: &held, log: KeyLog::Required(&root) }
         }
     };
-    let formats = if case.legacy { Formats::ALL } else { Formats::default() };
+    let formats = Formats { cosign_legacy: case.layer.is_some() && case.legacy, ..formats(case.legacy) };
     let subject = format!("sha256:{SUBJECT}").parse().unwrap();
     Ok(verify_bundle(&bundle, &subject, &trust, formats, now.parse().unwrap())?)
+}
+
+fn formats(legacy: bool) -> Formats {
+    if legacy { Formats::BUNDLES } else { Formats::default() }
 }
 
 fn judge(case: &Case) -> Result<VerifiedAttestation, Refusal> {

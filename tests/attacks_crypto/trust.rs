@@ -73,3 +73,21 @@ fn g19_bundle_of_another_instance_is_refused() {
         assert!([Class::Trust, Class::Tlog, Class::Time].contains(&refusal.class), "{refusal:?}");
     }
 }
+
+/// The embedded roots are never tried where another was meant, and believe nothing that is not theirs.
+#[test]
+fn g19_embedded_roots_believe_no_private_instance() {
+    use bulla::attestation::bundle::Bundle;
+    use bulla::sigstore::{Formats, Trust, TrustRoot, verify_bundle};
+
+    use crate::support::sigstore::defects::{SUBJECT, good_github, good_rekor_v1, good_rekor_v2};
+
+    let subject = format!("sha256:{SUBJECT}").parse().unwrap();
+    for root in [TrustRoot::public_good().unwrap(), TrustRoot::github().unwrap()] {
+        for case in [good_rekor_v1(), good_rekor_v2(), good_github()] {
+            let bundle = Bundle::parse(&case.bundle).unwrap();
+            let now = crate::NOW.parse().unwrap();
+            verify_bundle(&bundle, &subject, &Trust::Keyless { root: &root }, Formats::BUNDLES, now).unwrap_err();
+        }
+    }
+}

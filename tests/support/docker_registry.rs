@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,12 +20,22 @@ pub struct DockerRegistry {
 impl DockerRegistry {
     /// Starts one, or says that there is none on this machine.
     pub fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// One that speaks TLS with this certificate and key, PEM files.
+    pub fn start_tls(certificate: &Path, key: &Path) -> Option<Self> {
+        let (certificate, key) = (certificate.display(), key.display());
+        Self::start_with(&format!("  tls:\n    certificate: {certificate}\n    key: {key}\n"))
+    }
+
+    fn start_with(more: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let storage = folder.path().join("data");
         let config = folder.path().join("config.yml");
         let text = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n{more}",
             storage.display()
         );
         std::fs::write(&config, text).unwrap();

@@ -16,6 +16,7 @@ pub mod cert;
 pub mod defects;
 pub mod der;
 pub mod key;
+pub mod layer;
 pub mod log;
 pub mod tsa;
 
@@ -176,6 +177,7 @@ impl Sigstore {
             payload: statement.to_vec(),
             payload_type: IN_TOTO.to_owned(),
             key,
+            simple: false,
             material: Material::Certificate(Box::new(leaf)),
             issuer: self.fulcio.intermediate.clone(),
             issued: None,
@@ -243,7 +245,9 @@ pub struct Attest {
     pub payload_type: String,
     /// The signer's key.
     pub key: Key,
-    /// How the verifier is to know it.
+    /// Whether the payload is signed as it is, as cosign once did, and not in DSSE's encoding.
+    pub simple: bool,
+    /// How the verifier is to know the key.
     pub material: Material,
     /// Who issues the leaf.
     pub issuer: Authority,
@@ -386,8 +390,8 @@ impl Attest {
 
     /// The bundle.
     pub fn value(&self) -> Value {
-        let pae = pae(&self.payload_type, &self.payload);
-        let signature = self.signature.clone().unwrap_or_else(|| self.key.sign(&pae));
+        let signed = if self.simple { self.payload.clone() } else { pae(&self.payload_type, &self.payload) };
+        let signature = self.signature.clone().unwrap_or_else(|| self.key.sign(&signed));
         let certificate = match &self.material {
             Material::Certificate(_) => Some(self.issue()),
             Material::Key { .. } => None,
@@ -395,6 +399,7 @@ impl Attest {
         let logged = Logged {
             payload: &self.payload,
             payload_type: &self.payload_type,
+            signed: &signed,
             signature: &signature,
             certificate: certificate.as_deref(),
             key: &self.key,

@@ -426,3 +426,66 @@ fn said(body: &[u8]) -> String {
         (code, message) => format!(" ({code}: {message})"),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Connections to a registry whose origin is known already.
+    pub(in crate::adapters::registry) fn connection(base: &str) -> Connection {
+        let base = Url::parse(base).unwrap();
+        let host = base.host_str().unwrap();
+        let host = base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let repository: Repository = format!("{host}/a/b").parse().unwrap();
+        let connection = Connection::new(&repository, false, None, Credentials::Anonymous);
+        connection.base.set(base).unwrap();
+        connection
+    }
+
+    #[test]
+    fn h03_h05_what_an_answer_may_name_depends_on_where_it_came_from() {
+        use Away::{Content, Https, Never};
+        let all = [Never, Https, Content];
+        for (base, target, allowed) in [
+            ("https://registry.example", "/x", &all[..]),
+            ("https://registry.example", "https://registry.example/x", &all),
+            ("https://registry.example", "https://registry.example:443/x", &all),
+            ("https://registry.example", "https://cdn.example/x", &[Https, Content]),
+            ("https://registry.example", "https://registry.example:444/x", &[Https, Content]),
+            ("https://registry.example", "https://registry.example.evil/x", &[Https, Content]),
+            ("https://registry.example", "http://registry.example/x", &[]),
+            ("https://registry.example", "http://cdn.example/x", &[]),
+            ("https://registry.example", "https://user@cdn.example/x", &[]),
+            ("https://registry.example", "https://127.0.0.1/x", &[]),
+            ("https://registry.example", "https://[::1]/x", &[]),
+            ("https://registry.example", "https://0x7f000001/x", &[]),
+            ("https://registry.example", "https://2130706433/x", &[]),
+            ("https://registry.example", "https://127.1/x", &[]),
+            ("https://registry.example", "https://[::ffff:a00:1]/x", &[]),
+            ("https://registry.example", "https://169.254.169.254/x", &[]),
+            ("https://registry.example", "file:///x", &[]),
+            ("https://registry.example", "https:///", &[]),
+            ("http://127.0.0.1:5000", "http://127.0.0.1:5000/x", &all),
+            ("http://127.0.0.1:5000", "http://127.0.0.1:5001/x", &[Content]),
+            ("http://127.0.0.1:5000", "http://[::1]:5001/x", &[Content]),
+            ("http://127.0.0.1:5000", "https://cdn.example/x", &[Content]),
+            ("http://127.0.0.1:5000", "http://cdn.example/x", &[]),
+            ("http://127.0.0.1:5000", "http://10.0.0.1/x", &[]),
+            ("http://registry.example", "http://127.0.0.1/x", &[]),
+            ("http://registry.example", "http://other.example/x", &[]),
+        ] {
+            let connection = connection(base);
+            let from = Url::parse(base).unwrap().join("/v2/").unwrap();
+            for away in all {
+                let judged = connection.judge(&from, target, away);
+                assert_eq!(judged.is_ok(), allowed.contains(&away), "{base} {target} {away:?}: {judged:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn k07_foreign_text_is_escaped_and_cut() {
+        assert_eq!(shown("a b\u{1b}[2J\u{202e}\u{9b}\r"), "a b\\u{1b}[2J\\u{202e}\\u{9b}\\u{d}");
+        assert_eq!(shown(&"x".repeat(1 << 20)).len(), 300);
+    }
+}

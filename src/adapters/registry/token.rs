@@ -171,3 +171,30 @@ impl Connection {
         Ok(token)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::http::tests::connection;
+
+    #[test]
+    fn h06_a_token_server_elsewhere_is_named_only_from_https_to_https() {
+        for (base, realm, allowed) in [
+            ("https://registry.example", "https://registry.example/token", true),
+            ("https://registry.example", "https://auth.example/token", true),
+            ("https://registry.example", "http://auth.example/token", false),
+            ("https://registry.example", "http://registry.example/token", false),
+            ("https://registry.example", "https://127.0.0.1/token", false),
+            ("https://registry.example", "https://10.0.0.1/token", false),
+            ("https://registry.example", "https://me:secret@auth.example/token", false),
+            ("https://registry.example", "/token", false),
+            ("https://registry.example", "file:///token", false),
+            ("https://registry.example", "", false),
+            ("http://127.0.0.1:5000", "http://127.0.0.1:5000/token", true),
+            ("http://127.0.0.1:5000", "http://127.0.0.1:5001/token", false),
+            ("http://127.0.0.1:5000", "http://localhost:5000/token", false),
+            ("http://127.0.0.1:5000", "https://auth.example/token", false),
+        ] {
+            assert_eq!(connection(base).realm(realm).is_ok(), allowed, "{base} {realm}");
+        }
+    }
+}

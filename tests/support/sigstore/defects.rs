@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::cert::Signer;
 use super::key::Key;
+use super::layer::Layer;
 use super::{Attest, Sigstore, statement};
 
 /// The image in question, 64 hex digits.
@@ -40,6 +41,8 @@ pub struct Case {
     pub bundle: Vec<u8>,
     /// What the verifier relies on.
     pub trust: Trust,
+    /// The same as cosign's layer, where it is to be judged as that.
+    pub layer: Option<Layer>,
     /// Whether the verifier takes bundles before v0.3.
     pub legacy: bool,
 }
@@ -47,7 +50,7 @@ pub struct Case {
 impl Case {
     /// A keyless bundle against the root of the world that made it.
     pub fn keyless(world: &Sigstore, bundle: Attest) -> Self {
-        Self { root: world.trusted_root(), bundle: bundle.bundle(), trust: Trust::Keyless, legacy: false }
+        Self { root: world.trusted_root(), bundle: bundle.bundle(), trust: Trust::Keyless, layer: None, legacy: false }
     }
 
     /// The same, relied on otherwise.
@@ -58,6 +61,18 @@ impl Case {
     /// The same, older formats allowed.
     pub fn legacy(self) -> Self {
         Self { legacy: true, ..self }
+    }
+
+    /// The same as an attestation of cosign's legacy format.
+    pub fn into_attestation(self) -> Self {
+        let value = serde_json::from_slice(&self.bundle).unwrap();
+        Self { layer: Some(Layer::attestation(&value)), legacy: true, ..self }
+    }
+
+    /// The same as a signature of cosign's legacy format.
+    pub fn into_signature(self) -> Self {
+        let value = serde_json::from_slice(&self.bundle).unwrap();
+        Self { layer: Some(Layer::signature(&value)), legacy: true, ..self }
     }
 
     /// The same against the root of another world.

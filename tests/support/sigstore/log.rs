@@ -76,6 +76,8 @@ impl Log {
 pub enum Kind {
     /// dsse 0.0.1 (Rekor v1).
     Dsse001,
+    /// intoto 0.0.1 (Rekor v1): cosign before 2.2.
+    Intoto001,
     /// intoto 0.0.2 (Rekor v1).
     Intoto002,
     /// hashedrekord 0.0.1 (Rekor v1).
@@ -91,6 +93,7 @@ impl Kind {
     pub fn pair(self) -> (&'static str, &'static str) {
         match self {
             Self::Dsse001 => ("dsse", "0.0.1"),
+            Self::Intoto001 => ("intoto", "0.0.1"),
             Self::Intoto002 => ("intoto", "0.0.2"),
             Self::HashedRekord001 => ("hashedrekord", "0.0.1"),
             Self::HashedRekord002 => ("hashedrekord", "0.0.2"),
@@ -105,6 +108,8 @@ pub struct Logged<'a> {
     pub payload: &'a [u8],
     /// DSSE payload type.
     pub payload_type: &'a str,
+    /// What is signed: the payload in DSSE's encoding, or as it is.
+    pub signed: &'a [u8],
     /// The signature, raw.
     pub signature: &'a [u8],
     /// The certificate, DER; with a managed key there is none.
@@ -130,12 +135,18 @@ impl Logged<'_> {
             None => json!({ "keyDetails": self.key.details(), "publicKey": { "rawBytes": b64(&self.key.spki) } }),
         };
         let envelope = super::envelope(self.payload, self.payload_type, self.signature).to_string();
-        let pae = super::pae(self.payload_type, self.payload);
         let spec = match kind {
             Kind::Dsse001 => json!({
                 "envelopeHash": { "algorithm": "sha256", "value": hex(envelope.as_bytes()) },
                 "payloadHash": { "algorithm": "sha256", "value": hex(self.payload) },
                 "signatures": [{ "signature": b64(self.signature), "verifier": verifier_pem }],
+            }),
+            Kind::Intoto001 => json!({
+                "content": {
+                    "hash": { "algorithm": "sha256", "value": hex(envelope.as_bytes()) },
+                    "payloadHash": { "algorithm": "sha256", "value": hex(self.payload) },
+                },
+                "publicKey": verifier_pem,
             }),
             Kind::Intoto002 => json!({ "content": {
                 "envelope": {
@@ -146,13 +157,13 @@ impl Logged<'_> {
                 "payloadHash": { "algorithm": "sha256", "value": hex(self.payload) },
             } }),
             Kind::HashedRekord001 => json!({
-                "data": { "hash": { "algorithm": "sha256", "value": hex(&pae) } },
+                "data": { "hash": { "algorithm": "sha256", "value": hex(self.signed) } },
                 "signature": { "content": b64(self.signature), "publicKey": { "content": verifier_pem } },
             }),
             Kind::HashedRekord002 => json!({ "hashedRekordV002": {
                 "data": match self.key.algorithm {
-                    Algorithm::P384 => json!({ "algorithm": "SHA2_384", "digest": b64(&Sha384::digest(&pae)) }),
-                    _ => json!({ "algorithm": "SHA2_256", "digest": b64(&Sha256::digest(&pae)) }),
+                    Algorithm::P384 => json!({ "algorithm": "SHA2_384", "digest": b64(&Sha384::digest(self.signed)) }),
+                    _ => json!({ "algorithm": "SHA2_256", "digest": b64(&Sha256::digest(self.signed)) }),
                 },
                 "signature": { "content": b64(self.signature), "verifier": verifier },
             } }),

@@ -17,6 +17,8 @@ pub enum Style {
     Dsse,
     /// Rekor v1, intoto 0.0.2.
     Intoto,
+    /// Rekor v1, intoto 0.0.1: in cosign's legacy format only.
+    OldIntoto,
     /// Rekor v2, hashedrekord 0.0.2, with a timestamp.
     Tiled,
     /// Rekor v2, dsse 0.0.2, with a timestamp. The library cannot read it.
@@ -26,7 +28,7 @@ pub enum Style {
 impl Style {
     /// All that the library can read.
     pub const READ: [Self; 3] = [Self::Dsse, Self::Intoto, Self::Tiled];
-    /// All of them.
+    /// All that bundles have.
     pub const ALL: [Self; 4] = [Self::Dsse, Self::Intoto, Self::Tiled, Self::TiledDsse];
 
     /// Logged in this way.
@@ -34,6 +36,7 @@ impl Style {
         match self {
             Self::Dsse => bundle.rekor_v1(),
             Self::Intoto => bundle.rekor_v1().kind(Kind::Intoto002),
+            Self::OldIntoto => bundle.rekor_v1().kind(Kind::Intoto001),
             Self::Tiled => bundle.rekor_v2(),
             Self::TiledDsse => bundle.rekor_v2().kind(Kind::Dsse002),
         }
@@ -168,10 +171,14 @@ pub fn hashedrekord_over_an_envelope_in_rekor_v1() -> Case {
 }
 
 /// A Rekor v2 entry names another kind of key than the certificate has.
-pub fn entry_names_another_algorithm() -> Case {
-    entry(Style::Tiled, |entry| {
+pub fn entry_names_another_algorithm(style: Style) -> Case {
+    entry(style, |entry| {
         entry.edit_body = Some(|body| {
-            body["spec"]["hashedRekordV002"]["signature"]["verifier"]["keyDetails"] = json!("PKIX_ED25519");
+            let place = match body["kind"].as_str() {
+                Some("dsse") => "/spec/dsseV002/signatures/0/verifier/keyDetails",
+                _ => "/spec/hashedRekordV002/signature/verifier/keyDetails",
+            };
+            *body.pointer_mut(place).unwrap() = json!("PKIX_ED25519");
         });
     })
 }
@@ -266,6 +273,11 @@ pub fn checkpoint_of_another_origin(style: Style) -> Case {
     entry(style, |entry| entry.checkpoint().origin = Some("log.mallory.test".to_owned()))
 }
 
+/// The log signed a tree head of another origin, under that origin's name.
+pub fn checkpoint_under_another_name(style: Style) -> Case {
+    entry(style, |entry| entry.checkpoint().log.origin = "log.mallory.test".to_owned())
+}
+
 /// The tree head has no origin line.
 pub fn checkpoint_without_origin(style: Style) -> Case {
     checkpoint_without_line(style, |body| body.lines().skip(1).map(|line| format!("{line}\n")).collect())
@@ -349,9 +361,9 @@ pub fn negative_index(style: Style) -> Case {
 }
 
 /// The promise is somebody else's.
-pub fn promise_of_another_key() -> Case {
+pub fn promise_of_another_key(style: Style) -> Case {
     let rogue = Sigstore::new();
-    entry(Style::Dsse, |entry| entry.promise = Some(rogue.rekor_v1))
+    entry(style, |entry| entry.promise = Some(rogue.rekor_v1))
 }
 
 /// The log's key counted until before the entry, says the trusted root.
