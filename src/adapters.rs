@@ -14,6 +14,7 @@ pub mod runtime;
 pub mod signer;
 pub mod sources;
 pub mod state;
+pub mod templates;
 
 use std::fs::File;
 use std::io::{Seek, Write};

@@ -17,7 +17,7 @@ use crate::lockfile::{self, Lock, LockError};
 pub use manifest::{DebArchive, DebInputs, LaunchProfile, Network, TemplateManifest, Tmpfs, User};
 
 /// Files of one template: real ones have fewer than ten.
-const MAX_FILES: usize = 256;
+pub const MAX_FILES: usize = 256;
 /// Bytes of one template, its lock included. It is source text; payload comes in as locked inputs.
 const MAX_BYTES: usize = 8 << 20;
 

@@ -326,6 +326,22 @@ fn without_any_mirror_the_error_says_how_to_name_one() {
 }
 
 #[test]
+fn a_cache_that_cannot_be_written_serves_what_it_has() {
+    use std::os::unix::fs::PermissionsExt;
+    let good = bytes(1, 5_000);
+    let (cache, mirror) = (tempfile::tempdir().unwrap(), Mirror::start());
+    let git = input("git", &good);
+    mirror.put(&git.path, [Answer::File(good)]);
+    inputs(cache.path(), &[&mirror.url()]).fetch(&[&git], false, &unwatched).unwrap();
+    fs::remove_dir_all(cache.path().join("partial")).unwrap();
+    fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    assert!(inputs(cache.path(), &[]).fetch(&[&git], true, &unwatched).is_ok());
+    let error = inputs(cache.path(), &[]).fetch(&[&input("jq", b"y")], true, &unwatched).unwrap_err();
+    assert_eq!(error.code(), "input-gone");
+    assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1, "something was written");
+}
+
+#[test]
 fn credentials_are_sent_to_the_mirror_and_shown_to_nobody() {
     let (cache, mirror) = (tempfile::tempdir().unwrap(), Mirror::start());
     let url = format!("http://me:secret@{}/debian", mirror.host());

@@ -3,10 +3,13 @@
 //! apt downloads the archives' signed indexes, checks them against the archive keyring and says which packages, by
 //! path, size and hash, make up what was asked for. Nothing is installed and no package is downloaded.
 
+mod said;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use jiff::Timestamp;
 
@@ -16,7 +19,7 @@ use crate::adapters::state::{self, StateError};
 use crate::adapters::{Event, Progress};
 use crate::class::{Class, Classified};
 use crate::content::{Digest, limits};
-use crate::lockfile::{Input, Kind, Release, debian_architecture};
+use crate::lockfile::{Input, Release, debian_architecture};
 use crate::oci::Platform;
 use crate::template::{DebArchive, DebInputs};
 
@@ -90,6 +93,9 @@ pub enum AptError {
         /// Its `Valid-Until`.
         until: Timestamp,
     },
+    /// An index is not what the signed Release file says.
+    #[error("an archive's index is not what its signed Release file says:\n{0}\nTry again later, or another mirror.")]
+    Differs(String),
     /// An archive could not be read.
     #[error("the archives could not be read:\n{0}")]
     Update(String),
@@ -123,6 +129,7 @@ impl Classified for AptError {
             Self::NoApt(_) | Self::NoKeyring { .. } | Self::NoMirror(_) => Class::Usage,
             Self::Untrusted { .. } => Class::Trust,
             Self::Expired { .. } => Class::Time,
+            Self::Differs(_) => Class::Integrity,
             Self::Update(_) => Class::Net,
             Self::Unsolvable { .. } => Class::Build,
             Self::Format { .. } => Class::Format,
@@ -137,6 +144,7 @@ impl Classified for AptError {
             Self::NoMirror(_) => "no-mirror",
             Self::Untrusted { .. } => "archive-untrusted",
             Self::Expired { .. } => "archive-expired",
+            Self::Differs(_) => "archive-differs",
             Self::Update(_) => "archive-unreadable",
             Self::Unsolvable { .. } => "no-such-packages",
             Self::Format { .. } => "archive-not-understood",
@@ -233,15 +241,15 @@ impl<'a> Root<'a> {
     }
 
     fn update(&self) -> Result<(), AptError> {
-        let output = self.apt_get(&self.architectures, &["update"])?.output();
-        output.map(drop).map_err(|error| {
-            let reason = match error {
-                ProcessError::Failed { stderr, .. } => self.apt.mirrors.redact(&stderr),
-                other => return other.into(),
-            };
+        let result = self.run(&self.apt_get(&self.architectures, &["update"])?)?;
+        result.map(drop).map_err(|reason| {
+            let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
             let unsigned = ["NO_PUBKEY", "Missing key", "is not signed", "no longer signed", "BADSIG", "EXPKEYSIG"];
-            if unsigned.iter().any(|word| reason.contains(word)) {
+            if says(&unsigned) {
                 return AptError::Untrusted { keyring: self.keyring.clone(), reason };
+            }
+            if says(&["Hash Sum mismatch", "unexpected size"]) {
+                return AptError::Differs(reason);
             }
             AptError::Update(reason)
         })
@@ -260,9 +268,9 @@ impl<'a> Root<'a> {
                     reason: reason.to_owned(),
                 };
                 let text = std::str::from_utf8(&bytes).map_err(|_| format("it is not UTF-8"))?;
-                let date = release_date(text, "Date").ok_or_else(|| format("it has no Date, or one that is none"))?;
-                let has_until = signed_part(text).lines().any(|line| line.starts_with("Valid-Until:"));
-                let until = release_date(text, "Valid-Until");
+                let date = said::date(text, "Date").ok_or_else(|| format("it has no Date, or one that is none"))?;
+                let has_until = said::signed_part(text).lines().any(|line| line.starts_with("Valid-Until:"));
+                let until = said::date(text, "Valid-Until");
                 if has_until && until.is_none() {
                     return Err(format("its Valid-Until is no date"));
                 }
@@ -310,16 +318,13 @@ impl<'a> Root<'a> {
             debian_architecture(platform).ok_or_else(|| unsolvable("Debian has no such architecture".to_owned()))?;
         let mut args = vec!["--print-uris", "install", "--", "?essential"];
         args.extend(self.wanted.packages.iter().map(String::as_str));
-        let output = self.apt_get(&[architecture], &args)?.output().map_err(|error| match error {
-            ProcessError::Failed { stderr, .. } => unsolvable(self.apt.mirrors.redact(&stderr)),
-            other => other.into(),
-        })?;
+        let output = self.run(&self.apt_get(&[architecture], &args)?)?.map_err(unsolvable)?;
         let printed = String::from_utf8(output)
             .map_err(|_| AptError::Format { what: "what apt printed".to_owned(), reason: "not UTF-8".to_owned() })?;
         let mirrors = self.wanted.archives.iter().map(|archive| Ok((archive.name.as_str(), self.mirror(archive)?)));
         let mirrors: Vec<_> = mirrors.collect::<Result<_, AptError>>()?;
         let inputs = printed.lines().filter(|line| line.starts_with('\'')).map(|line| {
-            package(line, &mirrors, platform, &self.wanted.distro).ok_or_else(|| AptError::Format {
+            said::package(line, &mirrors, platform, &self.wanted.distro).ok_or_else(|| AptError::Format {
                 what: format!("apt's line {:?}", self.apt.mirrors.redact(line).chars().take(300).collect::<String>()),
                 reason: "not an address within an archive, a file name, a size and a SHA-256".to_owned(),
             })
@@ -329,6 +334,19 @@ impl<'a> Root<'a> {
             return Err(unsolvable("it names no package at all".to_owned()));
         }
         Ok(inputs)
+    }
+
+    /// What it printed; the inner error is why it failed, most of which apt prints on standard output.
+    fn run(&self, invocation: &Invocation) -> Result<Result<Vec<u8>, String>, ProcessError> {
+        let output = invocation.command().stdin(Stdio::null()).output();
+        let output = output.map_err(|source| invocation.not_started(source))?;
+        if output.status.success() {
+            return Ok(Ok(output.stdout));
+        }
+        let printed = [output.stdout, output.stderr].concat();
+        let text = self.apt.mirrors.redact(&String::from_utf8_lossy(&printed));
+        let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        Ok(Err(lines[lines.len().saturating_sub(20)..].join("\n")))
     }
 
     fn mirror(&self, archive: &DebArchive) -> Result<&'a Mirror, AptError> {
@@ -343,7 +361,7 @@ impl<'a> Root<'a> {
         private(&sources, &self.sources(architectures)?)?;
         let config = folder.join(format!("etc/{name}.conf"));
         private(&config, &self.config(architectures, &sources))?;
-        let mut words: Vec<OsString> = ["-qq", "-y", "--no-install-recommends"].map(OsString::from).to_vec();
+        let mut words: Vec<OsString> = ["-q", "-y", "--no-install-recommends"].map(OsString::from).to_vec();
         words.extend(args.iter().map(OsString::from));
         let mut invocation = Invocation::new(self.program.clone(), words)
             .env("APT_CONFIG", config)
@@ -444,119 +462,4 @@ fn private(path: &Path, text: &str) -> Result<(), StateError> {
     }
     let written = options.open(path).and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
     written.map_err(StateError::io("write", path))
-}
-
-/// The text that the signature covers. apt refused anything around it.
-fn signed_part(text: &str) -> &str {
-    let Some(rest) = text.strip_prefix("-----BEGIN PGP SIGNED MESSAGE-----") else { return text };
-    let body = rest.split_once("\n\n").map_or("", |(_, body)| body);
-    body.split_once("\n-----BEGIN PGP SIGNATURE-----").map_or("", |(body, _)| body)
-}
-
-/// A date of a Release file: `Sat, 12 Sep 2026 07:55:41 UTC`.
-fn release_date(text: &str, field: &str) -> Option<Timestamp> {
-    let value = signed_part(text).lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    let utc = value.trim().strip_suffix(" UTC").or_else(|| value.trim().strip_suffix(" GMT"))?;
-    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(format!("{utc} +0000")).ok()
-}
-
-/// One line of `apt-get --print-uris`: `'address' name_version_architecture.deb size SHA256:hex`.
-fn package(line: &str, mirrors: &[(&str, &Mirror)], platform: &Platform, distro: &str) -> Option<Input> {
-    let (address, rest) = line.strip_prefix('\'')?.split_once("' ")?;
-    let address = unescape(address)?;
-    let (archive, path) = mirrors.iter().find_map(|(archive, mirror)| {
-        let root = unescape(mirror.address())?;
-        Some(((*archive).to_owned(), address.strip_prefix(&root)?.strip_prefix('/')?.to_owned()))
-    })?;
-    let words: Vec<_> = rest.split(' ').collect();
-    let [file, size, hash] = words[..] else { return None };
-    let parts: Vec<_> = file.strip_suffix(".deb")?.split('_').collect();
-    let [name, version, architecture] = parts[..] else { return None };
-    Some(Input {
-        platform: Some(platform.clone()),
-        kind: Kind::Deb,
-        name: name.to_owned(),
-        version: unescape(version)?,
-        architecture: Some(architecture.to_owned()),
-        archive,
-        path,
-        size: size.parse().ok()?,
-        digest: Digest::from_hex(hash.strip_prefix("SHA256:")?).ok()?,
-        distro: Some(distro.to_owned()),
-    })
-}
-
-/// Percent-escapes undone.
-fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        if *byte != b'%' {
-            bytes.push(*byte);
-            continue;
-        }
-        let hex = std::str::from_utf8(rest.get(..2)?).ok().filter(|hex| !hex.starts_with('+'))?;
-        bytes.push(u8::from_str_radix(hex, 16).ok()?);
-        rest = &rest[2..];
-    }
-    String::from_utf8(bytes).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(line: &str) -> Option<Input> {
-        let plain = Mirror::parse("http://one.test/debian").unwrap();
-        let security = Mirror::parse("http://one.test/debian-security").unwrap();
-        let mirrors = [("debian", &plain), ("debian-security", &security)];
-        package(line, &mirrors, &"linux/amd64".parse().unwrap(), "trixie")
-    }
-
-    const HASH: &str = "SHA256:967aa62605721081c3eb2a17650611a792aa802d76a6511d1840242623d204c9";
-
-    #[test]
-    fn reads_what_apt_prints() {
-        let path = "pool/main/g/git/git_2.47.3-0%2bdeb13u1_amd64.deb";
-        let file = "git_1%3a2.47.3-0+deb13u1_amd64.deb";
-        let git = parse(&format!("'http://one.test/debian-security/{path}' {file} 8861568 {HASH}")).unwrap();
-        assert_eq!((git.archive.as_str(), git.name.as_str()), ("debian-security", "git"));
-        assert_eq!(git.version, "1:2.47.3-0+deb13u1");
-        assert_eq!(git.path, "pool/main/g/git/git_2.47.3-0+deb13u1_amd64.deb");
-        assert_eq!((git.architecture.as_deref(), git.size), (Some("amd64"), 8_861_568));
-    }
-
-    #[test]
-    fn refuses_lines_that_say_less_or_something_else() {
-        for line in [
-            "",
-            "'",
-            "'http://one.test/debian/pool/a_1_all.deb'",
-            "'http://one.test/debian/pool/a_1_all.deb' a_1_all.deb 1",
-            "'http://one.test/debian/pool/a_1_all.deb' a_1_all.deb 1 ",
-            "'http://one.test/debian/pool/a_1_all.deb' a_1_all.deb 1 MD5Sum:d41d8cd98f00b204e9800998ecf8427e",
-            &format!("'http://two.test/debian/pool/a_1_all.deb' a_1_all.deb 1 {HASH}"),
-            &format!("'http://one.test/debianx/pool/a_1_all.deb' a_1_all.deb 1 {HASH}"),
-            &format!("'http://one.test/debian/pool/a_1_all.deb' a_1_all.deb -1 {HASH}"),
-            &format!("'http://one.test/debian/pool/a_1_all.deb' a_1.deb 1 {HASH}"),
-            &format!("'http://one.test/debian/pool/%zz_1_all.deb' a_1_all.deb 1 {HASH}"),
-            &format!("'http://one.test/debian/pool/a_1_all.deb' a_1_all.deb 1 {HASH} more"),
-        ] {
-            assert_eq!(parse(line), None, "{line}");
-        }
-    }
-
-    #[test]
-    fn reads_dates_only_where_the_signature_covers_them() {
-        let signed = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\nDate: Mon, 01 Jan 2001 00:00:00 UTC\n\n\
-                      Origin: Debian\nDate: Sat, 12 Sep 2026 07:55:41 UTC\n-----BEGIN PGP SIGNATURE-----\n\n\
-                      Valid-Until: Sat, 12 Sep 2099 07:55:41 UTC\n";
-        let date = release_date(signed, "Date").unwrap();
-        assert_eq!(date.to_string(), "2026-09-12T07:55:41Z");
-        assert_eq!(release_date(signed, "Valid-Until"), None);
-        for bad in ["", "Date: yesterday", "Date: Sat, 12 Sep 2026 07:55:41", "Date: Sat, 31 Feb 2026 07:55:41 UTC"] {
-            assert_eq!(release_date(bad, "Date"), None, "{bad}");
-        }
-    }
 }

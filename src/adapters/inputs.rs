@@ -164,6 +164,10 @@ impl Inputs {
     }
 
     fn bring(&self, missing: &[&Input], offline: bool, progress: Progress<'_>) -> Result<(), InputsError> {
+        if offline && self.folders.is_empty() {
+            // Nothing to be had and nothing to write: the cache may well be read-only.
+            return self.unavailable(missing.iter().map(|input| (*input, Vec::new())).collect(), offline);
+        }
         // One run at a time: two would write the same partial files. The second finds what the first has brought.
         state::create_dir(&self.partial)?;
         let _lock = state::Lock::take(&self.partial.join("lock"))?;
@@ -174,17 +178,7 @@ impl Inputs {
                 wanted.push((input, attempts));
             }
         }
-        let failed = if offline || wanted.is_empty() {
-            let offline = |(_, attempts): &mut (&Input, Vec<Attempt>)| {
-                attempts.push(Attempt {
-                    place: "the network".to_owned(),
-                    reason: "not asked: offline".to_owned(),
-                    kind: Failure::Absent,
-                });
-            };
-            wanted.iter_mut().for_each(offline);
-            wanted
-        } else {
+        if !offline && !wanted.is_empty() {
             let total: u64 = wanted.iter().map(|(input, _)| input.size).sum();
             progress(Event::Step(&format!("fetching {} inputs, {} MB", wanted.len(), total.div_ceil(1_000_000))));
             let transfer = transfer::Transfer {
@@ -195,20 +189,27 @@ impl Inputs {
                 pace: &self.pace,
                 progress,
             };
-            transfer.run(wanted)?
-        };
+            wanted = transfer.run(wanted)?;
+        }
+        self.unavailable(wanted, offline)
+    }
+
+    /// The error about these inputs, if there are any.
+    fn unavailable(&self, failed: Vec<(&Input, Vec<Attempt>)>, offline: bool) -> Result<(), InputsError> {
         if failed.is_empty() {
             return Ok(());
         }
-        let unavailable = |(input, mut attempts): (&Input, Vec<Attempt>)| {
-            if attempts.is_empty() {
+        let unavailable = failed.into_iter().map(|(input, mut attempts)| {
+            let absent = |place: String, reason: String| Attempt { place, reason, kind: Failure::Absent };
+            if offline {
+                attempts.push(absent("the network".to_owned(), "not asked: offline".to_owned()));
+            } else if self.mirrors.of(&input.archive).is_empty() {
                 let reason = format!("no mirror is known: name one with --mirror {}=URL", input.archive);
-                let place = format!("the archive {}", input.archive);
-                attempts.push(Attempt { place, reason, kind: Failure::Absent });
+                attempts.push(absent(format!("the archive {}", input.archive), reason));
             }
             Unavailable { input: input.display(), path: format!("{}: {}", input.archive, input.path), attempts }
-        };
-        Err(InputsError::Unavailable(failed.into_iter().map(unavailable).collect()))
+        });
+        Err(InputsError::Unavailable(unavailable.collect()))
     }
 
     /// Takes an input from the first folder that has it; notes those that have other bytes under its name.

@@ -215,7 +215,8 @@ struct Entry {
 impl Entry {
     /// Which of Debian's archives this is a mirror of, by its address, else by the key that signs it.
     fn archive(&self) -> Option<&'static str> {
-        let segments: Vec<_> = self.uri.split('/').skip(3).collect();
+        let host = if self.uri.starts_with("file:") { 0 } else { 3 };
+        let segments: Vec<_> = self.uri.split('/').skip(host).collect();
         if segments.contains(&"debian-security") {
             return Some("debian-security");
         }

@@ -1,0 +1,103 @@
+//! Reading a template from a folder of the person's own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::adapters::state::{self, StateError};
+use crate::class::{Class, Classified};
+use crate::content::limits;
+use crate::template::{MAX_FILES, Template, TemplateError};
+
+/// Why a folder was not read as a template.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// What is in it is no template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// It has something that is neither a file nor a folder: a template is the same everywhere, a link is not.
+    #[error("{0} is neither a file nor a folder: a template has nothing else")]
+    Special(String),
+    /// More files than a template has: this is some other folder.
+    #[error("{0} has more than {MAX_FILES} files, which no template has")]
+    TooMany(String),
+    /// The disk.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl Classified for FolderError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Template(error) => error.class(),
+            Self::Special(_) => Class::Build,
+            Self::TooMany(_) => Class::Limit,
+            Self::State(error) => error.class(),
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Template(error) => error.code(),
+            Self::Special(_) => "template-files",
+            Self::TooMany(_) => "template-too-large",
+            Self::State(error) => error.code(),
+        }
+    }
+}
+
+/// The template in this folder; its name is the folder's.
+pub fn read(folder: &Path) -> Result<Template, FolderError> {
+    let absolute = fs::canonicalize(folder).map_err(StateError::io("read", folder))?;
+    let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut files = BTreeMap::new();
+    collect(&absolute, "", &mut files)?;
+    Ok(Template::from_files(&name, files)?)
+}
+
+fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) -> Result<(), FolderError> {
+    let entries = fs::read_dir(folder).map_err(StateError::io("read", folder))?;
+    for entry in entries {
+        let entry = entry.map_err(StateError::io("read", folder))?;
+        let (path, kind) = (entry.path(), entry.file_type().map_err(StateError::io("read", folder))?);
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if kind.is_dir() {
+            collect(&path, &format!("{name}/"), files)?;
+        } else if kind.is_file() {
+            files.insert(name, state::read_file(&path, limits::OWN_FILE)?);
+        } else {
+            return Err(FolderError::Special(path.display().to_string()));
+        }
+        if files.len() > MAX_FILES {
+            return Err(FolderError::TooMany(folder.display().to_string()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_bundled_template_from_disk_as_it_is_in_the_program() {
+        let bundled = Template::bundled("base").unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/base");
+        let read = read(&folder).unwrap();
+        assert_eq!(read, bundled);
+        assert_eq!(read.digest(), bundled.digest());
+    }
+
+    #[test]
+    fn refuses_no_folder_an_empty_one_and_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(read(&folder.path().join("absent")), Err(FolderError::State(_))));
+        let own = folder.path().join("own");
+        fs::create_dir(&own).unwrap();
+        assert!(matches!(read(&own), Err(FolderError::Template(_))));
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("/etc/passwd", own.join("Dockerfile")).unwrap();
+            assert!(matches!(read(&own), Err(FolderError::Special(_))));
+        }
+    }
+}
