@@ -1,1 +1,386 @@
-//! Not written yet.
+//! `bulla build`: a template and its lock become a canonical image with SBOM and provenance, in an OCI layout.
+//!
+//! Template and lock have to agree; every locked input is had and hashed; the engine runs the Dockerfile on those
+//! alone, without a network; what it made is written canonically, described, and put in its place at once. A build
+//! that fails leaves nothing.
+
+mod documents;
+mod record;
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Seek};
+use std::path::{Path, PathBuf};
+
+pub use documents::OWN_DEPENDENCIES;
+pub use record::{BuildRecord, EngineRecord, ImageRecord, InputsRecord, LayerRecord, Named, SCHEMA, TemplateRecord};
+
+use crate::adapters::engine::{self, Choice, Engine, EngineError, Host, Job, Workplace, context};
+use crate::adapters::inputs::{Inputs, InputsError};
+use crate::adapters::layout::LayoutWriter;
+use crate::adapters::state::StateError;
+use crate::adapters::{Event, Progress, StoreError};
+use crate::class::{Class, Classified};
+use crate::content::{Digest, Hashing};
+use crate::dockerfile::{Dockerfile, DockerfileError};
+use crate::home;
+use crate::lock::{self, LockingError};
+use crate::lockfile::{Input, Lock};
+use crate::oci::normalize::compress::Compression;
+use crate::oci::normalize::{self, Canonical, NormalizeError, Options, RULES};
+use crate::oci::{Platform, names};
+use crate::sbom::{self, Described, Inventory, SbomError, Scanner};
+use crate::template::Template;
+
+/// Names of the documents beside the image.
+pub const DOCUMENTS: [&str; 4] = ["sbom.spdx.json", "sbom.cdx.json", "provenance.json", "build.json"];
+
+/// What is to be built.
+#[derive(Debug)]
+pub struct BuildRequest<'a> {
+    /// The template, with its lock.
+    pub template: &'a Template,
+    /// Whether it is one of those in the binary.
+    pub bundled: bool,
+    /// For which platform.
+    pub platform: Platform,
+    /// Where the layout goes: absent, an empty folder, or a layout that bulla wrote.
+    pub output: PathBuf,
+    /// By which engine.
+    pub engine: Choice,
+    /// Whether missing inputs may be fetched.
+    pub offline: bool,
+    /// Whether to build twice and compare.
+    pub check: bool,
+    /// The commit that the template is from, where that is known.
+    pub source: Option<Source>,
+    /// Who is accountable for the build; absent: somebody's own machine.
+    pub builder_id: Option<String>,
+}
+
+/// A commit of a repository.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// `git+https://…[@ref]`
+    pub uri: String,
+    /// The commit's name, in hex.
+    pub commit: String,
+}
+
+/// What of the outside world a build needs.
+pub struct World<'a> {
+    /// Where inputs come from.
+    pub inputs: &'a Inputs,
+    /// What engines get of the environment.
+    pub host: &'a Host,
+    /// Folder for builds in progress, on a disk with room for a few images.
+    pub work: &'a Path,
+    /// Who is told how far it is.
+    pub progress: Progress<'a>,
+}
+
+/// Why nothing was built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The template has no lock for this, or its lock is another template's.
+    #[error(transparent)]
+    Lock(#[from] LockingError),
+    /// The Dockerfile could take in what is not locked.
+    #[error(transparent)]
+    Dockerfile(#[from] DockerfileError),
+    /// Inputs that cannot be had.
+    #[error(transparent)]
+    Inputs(#[from] InputsError),
+    /// Inputs or files of the template that cannot be handed to an engine.
+    #[error(transparent)]
+    Context(#[from] context::ContextError),
+    /// No engine, or one that failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// What the engine made cannot be made canonical.
+    #[error("what the engine built cannot be made canonical: {0}")]
+    Normalize(#[from] NormalizeError),
+    /// What is in the image cannot be told.
+    #[error(transparent)]
+    Sbom(#[from] SbomError),
+    /// The layout cannot be written.
+    #[error(transparent)]
+    Layout(#[from] StoreError),
+    /// The disk.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Two builds of the same inputs gave two images.
+    #[error("two builds of the same inputs differ: {first} and {second}\n{}", .paths.join("\n"))]
+    NotReproducible {
+        /// Digest of the first.
+        first: Digest,
+        /// Digest of the second.
+        second: Digest,
+        /// The first paths that differ, each with what differs.
+        paths: Vec<String>,
+    },
+}
+
+impl Classified for BuildError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Lock(error) => error.class(),
+            Self::Dockerfile(error) => error.class(),
+            Self::Inputs(error) => error.class(),
+            Self::Context(error) => error.class(),
+            Self::Engine(error) => error.class(),
+            Self::Layout(error) => error.class(),
+            Self::State(error) => error.class(),
+            Self::Normalize(_) | Self::Sbom(_) | Self::NotReproducible { .. } => Class::Build,
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Lock(error) => error.code(),
+            Self::Dockerfile(error) => error.code(),
+            Self::Inputs(error) => error.code(),
+            Self::Context(error) => error.code(),
+            Self::Engine(error) => error.code(),
+            Self::Layout(error) => error.code(),
+            Self::State(error) => error.code(),
+            Self::Normalize(error) => error.code(),
+            Self::Sbom(error) => error.code(),
+            Self::NotReproducible { .. } => "not-reproducible",
+        }
+    }
+}
+
+/// Builds a template's image for one platform and leaves it, described but unsigned, in `request.output`.
+pub fn build(request: &BuildRequest<'_>, world: &World<'_>) -> Result<BuildRecord, BuildError> {
+    let lock = lock::locked(request.template, &request.platform)?;
+    let dockerfile = Dockerfile::scan(request.template.dockerfile());
+    dockerfile.check(&format!("images/{}/Dockerfile", request.template.name), &[])?;
+    // Asked for before anything slow begins, so that a folder that may not be replaced is refused at once.
+    let writer = LayoutWriter::create(&request.output)?;
+    let inputs = world.inputs.fetch(&lock.for_platform(&request.platform), request.offline, world.progress)?;
+    let build = Build { request, world, lock: &lock, inputs: &inputs, mount_points: dockerfile.mount_points() };
+    let made = build.make()?;
+    let mut builds = 1;
+    if request.check {
+        let again = build.make()?;
+        if again.canonical.digest() != made.canonical.digest() {
+            let (first, second) = (made.canonical.digest(), again.canonical.digest());
+            return Err(BuildError::NotReproducible { first, second, paths: differences(&made.paths, &again.paths) });
+        }
+        builds = 2;
+    }
+    build.write(made, builds, writer)
+}
+
+/// One request, with everything it needs at hand.
+struct Build<'a> {
+    request: &'a BuildRequest<'a>,
+    world: &'a World<'a>,
+    lock: &'a Lock,
+    inputs: &'a [(Input, PathBuf)],
+    mount_points: Vec<String>,
+}
+
+/// An image, made and not yet written to its place.
+struct Made<F> {
+    engine: Engine,
+    passed_over: Vec<String>,
+    raw_image: Digest,
+    canonical: Canonical,
+    inventory: Inventory,
+    /// The new layer's stored bytes.
+    blob: F,
+    /// Every path of the image with a digest of what it is; only where two builds are compared.
+    paths: BTreeMap<String, (String, Digest)>,
+    /// Keeps the folder of the build until the layer was taken out of it.
+    _place: Workplace,
+}
+
+impl Build<'_> {
+    /// Runs the engine once, and writes what it made canonically.
+    fn make(&self) -> Result<Made<impl std::io::Read + use<>>, BuildError> {
+        let Self { request, world, lock, .. } = self;
+        let epoch = lock.source_date_epoch;
+        let place = Workplace::create(world.work, epoch)?;
+        let (engine, passed_over) = engine::find(request.engine, world.host, place.path())?;
+        (world.progress)(Event::Step(&format!(
+            "unpacking what {} inputs need to install themselves",
+            self.inputs.len()
+        )));
+        context::fill(&place, request.template, self.inputs)?;
+        let job = Job {
+            context: place.context(),
+            work: place.path().to_owned(),
+            tag: format!("localhost/bulla-build:{}", place.word()),
+            platform: request.platform.clone(),
+            source_date_epoch: epoch,
+            labels: BTreeMap::new(),
+        };
+        let raw = engine.build(&job, world.progress)?;
+        (world.progress)(Event::Step("writing the canonical image"));
+        let opens: Vec<_> = raw.layers.iter().map(|layer| move || layer.open()).collect();
+        let layers = raw.layers.iter().zip(&opens);
+        let layers = layers.map(|(layer, open)| normalize::Source { descriptor: layer.descriptor(), open }).collect();
+        let image = normalize::EngineImage { config: &raw.config, layers };
+        let options =
+            Options { epoch, mount_points: self.mount_points.clone(), labels: self.labels(), ..Options::default() };
+        let (spool, mut blob) = (place.file("spool")?, place.file("layer")?);
+        let (mut scanner, mut paths) = (Scanner::new(), BTreeMap::new());
+        let canonical = normalize::normalize(
+            &image,
+            &options,
+            spool,
+            BufWriter::with_capacity(1 << 20, &mut blob),
+            Some(&mut |path, inode, content| {
+                let mut content = Hashing::new(content);
+                documents::scan(&mut scanner, path, inode, &mut content)?;
+                if request.check {
+                    std::io::copy(&mut content, &mut std::io::sink())?;
+                    let what = format!("{:?} {:o} {}:{}", inode.kind, inode.mode, inode.uid, inode.gid);
+                    paths.insert(String::from_utf8_lossy(path).into_owned(), (what, content.finish().1));
+                }
+                Ok(())
+            }),
+        )?;
+        blob.rewind().map_err(StateError::io("read", place.path()))?;
+        let inventory = scanner.finish()?;
+        Ok(Made { engine, passed_over, raw_image: raw.digest, canonical, inventory, blob, paths, _place: place })
+    }
+
+    /// Labels of the image: the template's, and those that bulla alone can say. They name no commit, so that the same
+    /// template gives the same digest from any commit: the revision is the template's own digest.
+    fn labels(&self) -> BTreeMap<String, String> {
+        let manifest = &self.request.template.manifest;
+        let mut labels = manifest.labels.clone();
+        for (name, value) in [
+            ("source", home::REPOSITORY.to_owned()),
+            ("revision", self.lock.template.to_string()),
+            ("version", manifest.release.clone()),
+            ("description", manifest.description.clone()),
+        ] {
+            labels.insert(format!("org.opencontainers.image.{name}"), value);
+        }
+        labels
+    }
+
+    /// Writes layout, documents and record, and puts them in their place.
+    fn write(
+        &self,
+        made: Made<impl std::io::Read>,
+        builds: u32,
+        mut writer: LayoutWriter,
+    ) -> Result<BuildRecord, BuildError> {
+        let Self { request, lock, .. } = self;
+        let (template, canonical) = (request.template, &made.canonical);
+        let name = format!("{}:{}", template.name, template.manifest.release);
+        if let Some(layer) = canonical.written() {
+            writer.add_blob(&layer.descriptor.media_type, made.blob)?;
+        }
+        let config = writer.add_blob(names::CONFIG, &*canonical.config)?;
+        let image = writer.add_manifest(names::MANIFEST, &canonical.manifest, Some(&name))?;
+        let described = Described {
+            name: &template.name,
+            digest: &image.digest,
+            platform: Some(&request.platform),
+            created: lock.source_date_epoch,
+            tool: env!("CARGO_PKG_NAME"),
+            tool_version: env!("CARGO_PKG_VERSION"),
+        };
+        let mut documents = BTreeMap::new();
+        let mut beside = |name: &str, bytes: &[u8]| -> Result<(), BuildError> {
+            documents.insert(name.to_owned(), Digest::of(bytes));
+            Ok(writer.write_beside(name, bytes)?)
+        };
+        beside("sbom.spdx.json", &sbom::spdx::write(&made.inventory, &described))?;
+        beside("sbom.cdx.json", &sbom::cyclonedx::write(&made.inventory, &described))?;
+        let local = home::local_builder();
+        let provenance = documents::provenance(&documents::Told {
+            template,
+            lock,
+            inputs: self.inputs,
+            platform: &request.platform,
+            engine: &made.engine,
+            raw_image: made.raw_image,
+            source: request.source.as_ref(),
+            builder_id: request.builder_id.as_deref().unwrap_or(&local),
+            compression: Compression::default().description(),
+            dropped: &canonical.dropped,
+            diff_ids: &canonical.layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>(),
+            documents: &documents,
+        });
+        let bytes = provenance.write();
+        documents.insert("provenance.json".to_owned(), Digest::of(&bytes));
+        writer.write_beside("provenance.json", &bytes)?;
+        let layer = |layer: &normalize::CanonicalLayer| LayerRecord {
+            digest: layer.descriptor.digest,
+            size: layer.descriptor.size,
+            diff_id: layer.diff_id,
+        };
+        let record = BuildRecord {
+            schema: SCHEMA,
+            tool: Named { name: env!("CARGO_PKG_NAME").into(), version: env!("CARGO_PKG_VERSION").into() },
+            template: TemplateRecord {
+                name: template.name.clone(),
+                release: template.manifest.release.clone(),
+                bundled: request.bundled,
+                digest: template.digest(),
+                lock: lock.digest(),
+            },
+            platform: request.platform.clone(),
+            source_date_epoch: lock.source_date_epoch,
+            engine: EngineRecord {
+                name: made.engine.builder.as_str().to_owned(),
+                version: made.engine.version.clone(),
+                network: "none",
+                passed_over: made.passed_over,
+                raw_image: made.raw_image,
+            },
+            inputs: InputsRecord {
+                count: self.inputs.len(),
+                bytes: self.inputs.iter().map(|(input, _)| input.size).sum(),
+            },
+            image: ImageRecord {
+                name,
+                digest: image.digest,
+                config: config.digest,
+                layers: canonical.layers.iter().map(layer).collect(),
+                packages: made.inventory.packages.len(),
+                rules: RULES,
+                dropped: canonical.dropped.clone(),
+            },
+            documents,
+            builds,
+            signed: false,
+        };
+        writer.write_beside("build.json", &record.write())?;
+        writer.finish()?;
+        Ok(record)
+    }
+}
+
+/// How many differing paths are named.
+const NAMED: usize = 20;
+
+/// The first paths that two images do not have in common, and what differs in them.
+fn differences(first: &BTreeMap<String, (String, Digest)>, second: &BTreeMap<String, (String, Digest)>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (path, (what, content)) in first {
+        match second.get(path) {
+            None => lines.push(format!("{path}: only in the first")),
+            Some((other, _)) if other != what => lines.push(format!("{path}: {what} and {other}")),
+            Some((_, other)) if other != content => lines.push(format!("{path}: another content")),
+            Some(_) => {}
+        }
+    }
+    lines.extend(
+        second.keys().filter(|path| !first.contains_key(*path)).map(|path| format!("{path}: only in the second")),
+    );
+    if lines.is_empty() {
+        lines.push("the file systems are alike; times, links or the config differ".to_owned());
+    }
+    if lines.len() > NAMED {
+        let more = lines.len() - NAMED;
+        lines.truncate(NAMED);
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}

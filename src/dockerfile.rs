@@ -199,6 +199,17 @@ impl Dockerfile {
     }
 }
 
+impl Dockerfile {
+    /// Folders that `RUN --mount` lays something over: engines leave them behind, empty.
+    pub fn mount_points(&self) -> Vec<String> {
+        let flags = self.instructions.iter().flat_map(|instruction| &instruction.flags);
+        let options = flags.filter(|(name, _)| name == "mount").flat_map(|(_, value)| value.split(','));
+        let pairs = options.filter_map(|option| option.split_once('='));
+        let targets = pairs.filter(|(key, _)| matches!(*key, "target" | "dst" | "destination"));
+        targets.map(|(_, path)| path.to_owned()).collect()
+    }
+}
+
 /// The parser directive in a line, wherever it stands: engines differ in where they still look for one. `//` is how
 /// BuildKit finds `syntax` in files of other languages.
 fn directive(line: &str) -> Option<String> {

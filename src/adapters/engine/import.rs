@@ -43,9 +43,14 @@ pub struct StoredLayer {
 }
 
 impl StoredLayer {
-    /// The stored bytes.
-    pub fn open(&self) -> Result<File, StateError> {
-        File::open(&self.path).map_err(StateError::io("read", &self.path))
+    /// The stored bytes, from their beginning.
+    pub fn open(&self) -> io::Result<Box<dyn Read>> {
+        Ok(Box::new(File::open(&self.path)?))
+    }
+
+    /// What it is, as a manifest says it.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(&self.media_type, self.digest, self.size)
     }
 }
 

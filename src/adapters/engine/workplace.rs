@@ -60,6 +60,13 @@ impl Workplace {
             + &std::process::id().to_string()
     }
 
+    /// A new file of this build's own, outside the context: to be written and read again, gone with the folder.
+    pub fn file(&self, name: &str) -> Result<File, StateError> {
+        let path = self.path().join(name);
+        let file = File::options().read(true).write(true).create_new(true).open(&path);
+        file.map_err(StateError::io("create", &path))
+    }
+
     /// Puts a file into the context.
     pub fn put(&self, path: &str, mode: u32, bytes: &[u8]) -> Result<(), StateError> {
         self.put_with(path, mode, |file| file.write_all(bytes))

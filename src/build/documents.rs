@@ -1,0 +1,106 @@
+//! What is said about a built image: its inventory, and where it came from.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use super::Source;
+use crate::adapters::engine::Engine;
+use crate::attestation::provenance::{Provenance, ResourceDescriptor};
+use crate::content::{self, Digest};
+use crate::home;
+use crate::lockfile::{Input, Lock};
+use crate::oci::Platform;
+use crate::oci::layer::Kind;
+use crate::oci::normalize::RULES;
+use crate::oci::tree::Inode;
+use crate::sbom::{self, Scanner, Seen};
+use crate::template::Template;
+
+/// Feeds the scanner one path of the finished file system; directories are of no interest to it.
+pub(super) fn scan(scanner: &mut Scanner, path: &[u8], inode: &Inode, content: &mut dyn Read) -> io::Result<()> {
+    let path = String::from_utf8_lossy(path);
+    match inode.kind {
+        Kind::Directory => {}
+        Kind::File | Kind::HardLink if scanner.wants(&path) => {
+            let bytes = content::read_bounded(content, sbom::limits::FILE, &path).map_err(io::Error::other)?;
+            scanner.file(&path, &bytes);
+        }
+        Kind::File | Kind::HardLink => scanner.seen(&path, Seen::File),
+        Kind::Symlink => scanner.seen(&path, Seen::Link(&String::from_utf8_lossy(&inode.link))),
+        _ => scanner.seen(&path, Seen::Other),
+    }
+    Ok(())
+}
+
+/// Everything that provenance is written from.
+pub(super) struct Told<'a> {
+    pub(super) template: &'a Template,
+    pub(super) lock: &'a Lock,
+    pub(super) inputs: &'a [(Input, PathBuf)],
+    pub(super) platform: &'a Platform,
+    pub(super) engine: &'a Engine,
+    pub(super) raw_image: Digest,
+    pub(super) source: Option<&'a Source>,
+    pub(super) builder_id: &'a str,
+    pub(super) compression: &'a str,
+    pub(super) dropped: &'a [String],
+    pub(super) diff_ids: &'a [Digest],
+    pub(super) documents: &'a BTreeMap<String, Digest>,
+}
+
+/// Dependencies of every build that are not locked inputs: the template, its Dockerfile and its lock.
+pub const OWN_DEPENDENCIES: usize = 3;
+
+/// The provenance of a build, as docs/build-type.md reads it.
+pub(super) fn provenance(told: &Told<'_>) -> Provenance {
+    let Told { template, lock, platform, engine, .. } = told;
+    let mut external = Map::new();
+    if let Some(source) = told.source {
+        external.insert("source".into(), json!({ "uri": source.uri, "gitCommit": source.commit }));
+    }
+    external.insert("template".into(), template.name.clone().into());
+    external.insert("platform".into(), platform.to_string().into());
+    external.insert("buildArguments".into(), Value::Object(Map::new()));
+    external.insert("sourceDateEpoch".into(), lock.source_date_epoch.into());
+    external.insert("network".into(), "none".into());
+    let mut internal = Map::new();
+    internal.insert("engine".into(), json!({ "name": engine.builder.as_str(), "version": engine.version }));
+    let canonical = json!({ "rules": RULES, "compression": told.compression, "dropped": told.dropped });
+    internal.insert("canonicalImage".into(), canonical);
+    let file = |name: &str| format!("{}#images/{}/{name}", home::REPOSITORY, template.name);
+    let mut resolved_dependencies: Vec<_> =
+        told.source.map(|source| ResourceDescriptor::commit(&*source.uri, &*source.commit)).into_iter().collect();
+    resolved_dependencies.extend([
+        ResourceDescriptor::new(file(""), &template.digest()).named("template"),
+        ResourceDescriptor::new(file("Dockerfile"), &Digest::of(template.dockerfile().as_bytes())).named("Dockerfile"),
+        ResourceDescriptor::new(file("template.lock"), &lock.digest()).named("template.lock"),
+    ]);
+    let named =
+        |(input, _): &(Input, PathBuf)| ResourceDescriptor::new(input.purl(), &input.digest).named(input.file_name());
+    resolved_dependencies.extend(told.inputs.iter().map(named));
+    let mut byproducts: Vec<_> = told
+        .documents
+        .iter()
+        .map(|(name, digest)| ResourceDescriptor::new(format!("bulla/{name}"), digest).named(name))
+        .collect();
+    for diff_id in told.diff_ids {
+        byproducts.push(ResourceDescriptor::new("oci:diff_id", diff_id).named("diff_id"));
+    }
+    byproducts.push(ResourceDescriptor::new("oci:engine-image", &told.raw_image).named("engine-image"));
+    Provenance {
+        build_type: home::build_type(),
+        external_parameters: external,
+        internal_parameters: internal,
+        resolved_dependencies,
+        builder_id: told.builder_id.to_owned(),
+        builder_version: BTreeMap::from([("bulla".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
+        invocation_id: None,
+        started_on: None,
+        finished_on: None,
+        byproducts,
+        config_source: None,
+    }
+}

@@ -1,0 +1,136 @@
+//! The record of a build: what `DIR/bulla/build.json` says. Schema `bulla.build/v1`: fields are added, never renamed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::content::Digest;
+use crate::oci::Platform;
+
+/// The name of the schema.
+pub const SCHEMA: &str = "bulla.build/v1";
+
+/// What was built, from what, by what.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildRecord {
+    /// [`SCHEMA`]
+    pub schema: &'static str,
+    /// bulla itself.
+    pub tool: Named,
+    /// The template, as it was built.
+    pub template: TemplateRecord,
+    /// The image's platform.
+    #[serde(serialize_with = "as_text")]
+    pub platform: Platform,
+    /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
+    pub source_date_epoch: i64,
+    /// The engine that ran the Dockerfile.
+    pub engine: EngineRecord,
+    /// What the engine was given.
+    pub inputs: InputsRecord,
+    /// The canonical image.
+    pub image: ImageRecord,
+    /// The documents beside it, by file name, with their digests.
+    pub documents: BTreeMap<String, Digest>,
+    /// How many builds gave this digest: 2 after `--check`.
+    pub builds: u32,
+    /// Whether the image carries signatures. A build leaves it unsigned; signing is a step of its own.
+    pub signed: bool,
+}
+
+/// A program and its version.
+#[derive(Debug, Clone, Serialize)]
+pub struct Named {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// Which template, exactly.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateRecord {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub release: String,
+    /// Whether it is one of those in the binary. A template of the user's own is not, whatever it is called.
+    pub bundled: bool,
+    /// Digest over its files: `Template::digest`.
+    pub digest: Digest,
+    /// Digest of its lock.
+    pub lock: Digest,
+}
+
+/// What ran the Dockerfile.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineRecord {
+    /// `docker-buildkit`, `buildah` …
+    pub name: String,
+    /// Its own word for its version.
+    pub version: String,
+    /// Always `none`.
+    pub network: &'static str,
+    /// Engines that were tried first, and why they were not taken.
+    pub passed_over: Vec<String>,
+    /// Digest of the image as the engine made it, before it was made canonical.
+    pub raw_image: Digest,
+}
+
+/// What went in.
+#[derive(Debug, Clone, Serialize)]
+pub struct InputsRecord {
+    /// How many files; as many as the provenance names beside the template's own.
+    pub count: usize,
+    /// Their size together, in bytes.
+    pub bytes: u64,
+}
+
+/// What came out.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageRecord {
+    /// `<template>:<version>`, its name in the layout.
+    pub name: String,
+    /// Digest of its manifest: what is signed, published and launched.
+    pub digest: Digest,
+    /// Digest of its config, which engines call the image id.
+    pub config: Digest,
+    /// Layers, lowest first.
+    pub layers: Vec<LayerRecord>,
+    /// Packages that were found in it.
+    pub packages: usize,
+    /// Version of the rules that made it canonical.
+    pub rules: &'static str,
+    /// Paths that those rules removed.
+    pub dropped: Vec<String>,
+}
+
+/// One layer.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayerRecord {
+    /// Digest of the stored bytes.
+    pub digest: Digest,
+    /// Size of the stored bytes.
+    pub size: u64,
+    /// Digest of the uncompressed archive.
+    pub diff_id: Digest,
+}
+
+impl BuildRecord {
+    /// The document, with a newline at its end.
+    pub fn write(&self) -> Vec<u8> {
+        // Nothing in it can fail to be JSON: text, numbers and lists.
+        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+fn as_text<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
