@@ -21,6 +21,7 @@ use crate::adapters::state::StateError;
 use crate::adapters::{Event, Progress, StoreError};
 use crate::class::{Class, Classified};
 use crate::content::{Digest, Hashing};
+use crate::describe;
 use crate::dockerfile::{Dockerfile, DockerfileError};
 use crate::home;
 use crate::lock::{self, LockingError};
@@ -232,7 +233,7 @@ impl Build<'_> {
             BufWriter::with_capacity(1 << 20, &mut blob),
             Some(&mut |path, inode, content| {
                 let mut content = Hashing::new(content);
-                documents::scan(&mut scanner, path, inode, &mut content)?;
+                describe::scan(&mut scanner, path, inode, &mut content)?;
                 if request.check {
                     std::io::copy(&mut content, &mut std::io::sink())?;
                     let what = format!("{:?} {:o} {}:{}", inode.kind, inode.mode, inode.uid, inode.gid);

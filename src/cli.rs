@@ -43,6 +43,8 @@ pub enum Command {
     Publish(PublishArgs),
     /// List what is in an image, as SPDX or CycloneDX
     Sbom(SbomArgs),
+    /// Compare two images path by path
+    Diff(DiffArgs),
     /// Make signing keys
     #[command(subcommand)]
     Key(KeyCommand),
@@ -350,6 +352,20 @@ pub enum SbomForm {
     Spdx,
     /// CycloneDX 1.6
     Cyclonedx,
+}
+
+/// `bulla diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// One image
+    pub first: String,
+    /// The other
+    pub second: String,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Print the differences as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `bulla key`

@@ -2,7 +2,6 @@
 //!
 //! A file is either the old one or the new one, whatever happens: a crash, a full disk, two runs at once.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -92,33 +91,6 @@ pub fn create_dir(path: &Path) -> Result<(), StateError> {
 pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, StateError> {
     let file = File::open(path).map_err(StateError::io("read", path))?;
     Ok(content::read_bounded(file, limit, &path.display().to_string())?)
-}
-
-/// Reads every file below a folder, by its path with `/` between the parts. Links and special files are refused: what a
-/// folder holds must not depend on what is elsewhere. So is more than `limit` bytes in all.
-pub fn read_folder(folder: &Path, limit: u64) -> Result<BTreeMap<String, Vec<u8>>, StateError> {
-    let mut files = BTreeMap::new();
-    let mut left = limit;
-    let mut folders = vec![(folder.to_owned(), String::new())];
-    while let Some((folder, prefix)) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(StateError::io("read", &folder))? {
-            let entry = entry.map_err(StateError::io("read", &folder))?;
-            let path = entry.path();
-            let refused = |reason: &str| StateError::io("read", &path)(io::Error::other(reason.to_owned()));
-            let name = entry.file_name().into_string().map_err(|_| refused("its name is not text"))?;
-            let kind = entry.file_type().map_err(StateError::io("read", &path))?;
-            if kind.is_dir() {
-                folders.push((path, format!("{prefix}{name}/")));
-            } else if kind.is_file() {
-                let bytes = read_file(&path, left)?;
-                left -= bytes.len() as u64;
-                files.insert(format!("{prefix}{name}"), bytes);
-            } else {
-                return Err(refused("it is neither a file nor a folder"));
-            }
-        }
-    }
-    Ok(files)
 }
 
 /// Writes a file as a whole: aside, flushed to disk, renamed over what was there, the folder flushed.

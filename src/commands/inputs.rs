@@ -5,9 +5,8 @@ use std::path::Path;
 use bulla::adapters::apt::Apt;
 use bulla::adapters::inputs::Inputs;
 use bulla::adapters::sources::{Access, Mirrors};
-use bulla::adapters::state;
+use bulla::adapters::templates;
 use bulla::class::Class;
-use bulla::content::limits;
 use bulla::lock::{self, Drift};
 use bulla::oci::Platform;
 use bulla::template::Template;
@@ -38,9 +37,7 @@ pub fn inputs(args: &InputArgs, world: &World) -> Result<Inputs, Failure> {
 /// A template: from the person's folder if it is there, else the bundled one.
 pub fn template(name: &str, folder: Option<&Path>) -> Result<Template, Failure> {
     match folder.map(|folder| folder.join(name)) {
-        Some(folder) if folder.is_dir() => {
-            Ok(Template::from_files(name, state::read_folder(&folder, limits::OWN_FILE)?)?)
-        }
+        Some(folder) if folder.is_dir() => Ok(templates::read(&folder)?),
         _ => Ok(Template::bundled(name)?),
     }
 }
@@ -50,7 +47,7 @@ pub fn lock(args: &LockArgs, world: &World) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     for name in names {
         let folder = args.templates_dir.join(&name);
-        let template = Template::from_files(&name, state::read_folder(&folder, limits::OWN_FILE)?)?;
+        let template = templates::read(&folder)?;
         if args.check {
             match lock::check(&template)? {
                 Drift::None => tell(&format!("{name}: the lock is this template's")),
@@ -80,12 +77,7 @@ pub fn lock(args: &LockArgs, world: &World) -> Result<Exit, Failure> {
 
 /// The templates of a folder: its folders with a template.toml.
 fn folders(dir: &Path) -> Result<Vec<String>, Failure> {
-    let mut names: Vec<String> = state::read_folder(dir, limits::OWN_FILE)?
-        .keys()
-        .filter_map(|path| path.strip_suffix("/template.toml"))
-        .filter(|name| !name.contains('/'))
-        .map(str::to_owned)
-        .collect();
+    let mut names = templates::names(dir)?;
     names.sort();
     if names.is_empty() {
         let message = format!("there is no template below {}", dir.display());

@@ -1,6 +1,5 @@
 //! `launch` and `doctor`: what starts containers, and what says whether it could.
 
-use bulla::adapters::layout::Layout;
 use bulla::adapters::runtime::{self, Kind, Runtime};
 use bulla::adapters::{Served, Store};
 use bulla::home;
@@ -109,9 +108,7 @@ fn rebuild(
     let ImageName::Template(name) = image else {
         return Err(Failure::usage(format!("--rebuild builds a bundled template; {} is none", args.image)));
     };
-    let folder = super::make::scratch_folder(world)?;
-    let layout_dir = folder.join("rebuild").join(name);
-    let digest = super::make::rebuild(name, &layout_dir, &args.source, world)?;
+    let (layout, digest) = super::make::rebuild(name, args.source.offline, world)?;
     let published = match open(image, &args.source, world, question) {
         Ok(published) => Some(published.root.digest),
         Err(failure) => {
@@ -129,7 +126,6 @@ fn rebuild(
     for note in &question.notes {
         tell(note);
     }
-    let layout = Layout::open(&layout_dir)?;
     let root: Served = layout.manifest(&digest)?;
     let opened = Opened { store: Box::new(layout), root, name: home::template_image(name), reference: None };
     let subject = verify::examine(opened.target(), Some(&Platform::host()))?;
