@@ -4,6 +4,7 @@
 //! alone, without a network; what it made is written canonically, described, and put in its place at once. A build
 //! that fails leaves nothing.
 
+mod describe;
 mod documents;
 mod record;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Seek};
 use std::path::{Path, PathBuf};
 
+pub use describe::describe_image;
 pub use documents::OWN_DEPENDENCIES;
 pub use record::{BuildRecord, EngineRecord, ImageRecord, InputsRecord, LayerRecord, Named, SCHEMA, TemplateRecord};
 
@@ -20,14 +22,15 @@ use crate::adapters::layout::LayoutWriter;
 use crate::adapters::state::StateError;
 use crate::adapters::{Event, Progress, StoreError};
 use crate::class::{Class, Classified};
-use crate::content::{Digest, Hashing};
+use crate::content::{ContentError, Digest, Hashing};
 use crate::dockerfile::{Dockerfile, DockerfileError};
 use crate::home;
 use crate::lock::{self, LockingError};
 use crate::lockfile::{Input, Lock};
 use crate::oci::normalize::compress::Compression;
 use crate::oci::normalize::{self, Canonical, NormalizeError, Options, RULES};
-use crate::oci::{Platform, names};
+use crate::oci::tree::TreeError;
+use crate::oci::{OciError, Platform, names};
 use crate::sbom::{self, Described, Inventory, SbomError, Scanner};
 use crate::template::Template;
 
@@ -99,6 +102,15 @@ pub enum BuildError {
     /// What the engine made cannot be made canonical.
     #[error("what the engine built cannot be made canonical: {0}")]
     Normalize(#[from] NormalizeError),
+    /// The image's documents are not acceptable.
+    #[error(transparent)]
+    Document(#[from] OciError),
+    /// The image's layers make no file system.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A layer is not what the manifest or the config says.
+    #[error(transparent)]
+    Content(#[from] ContentError),
     /// What is in the image cannot be told.
     #[error(transparent)]
     Sbom(#[from] SbomError),
@@ -128,6 +140,9 @@ impl Classified for BuildError {
             Self::Inputs(error) => error.class(),
             Self::Context(error) => error.class(),
             Self::Engine(error) => error.class(),
+            Self::Document(error) => error.class(),
+            Self::Tree(error) => error.class(),
+            Self::Content(error) => error.class(),
             Self::Layout(error) => error.class(),
             Self::State(error) => error.class(),
             Self::Normalize(_) | Self::Sbom(_) | Self::NotReproducible { .. } => Class::Build,
@@ -140,6 +155,9 @@ impl Classified for BuildError {
             Self::Inputs(error) => error.code(),
             Self::Context(error) => error.code(),
             Self::Engine(error) => error.code(),
+            Self::Document(error) => error.code(),
+            Self::Tree(error) => error.code(),
+            Self::Content(error) => error.code(),
             Self::Layout(error) => error.code(),
             Self::State(error) => error.code(),
             Self::Normalize(error) => error.code(),
