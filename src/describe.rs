@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use crate::adapters::{Store, StoreError};
 use crate::class::{Class, Classified};
-use crate::content::{self, ContentError, limits};
+use crate::content::{self, ContentError, Digest, limits};
 use crate::oci::diff::{self, Difference};
 use crate::oci::layer::Kind;
 use crate::oci::normalize::{EngineImage, NormalizeError, Source};
@@ -68,7 +68,8 @@ impl Classified for DescribeError {
 struct Image {
     manifest: ImageManifest,
     config: Vec<u8>,
-    diff_ids: Vec<crate::content::Digest>,
+    diff_ids: Vec<Digest>,
+    created: i64,
 }
 
 fn documents(store: &dyn Store, subject: &Subject) -> Result<Image, DescribeError> {
@@ -79,11 +80,21 @@ fn documents(store: &dyn Store, subject: &Subject) -> Result<Image, DescribeErro
     let config = store.blob(&manifest.config, limits::CONFIG)?;
     let parsed = ImageConfig::parse(&config)?;
     parsed.check_against(&manifest, &subject.platform)?;
-    Ok(Image { manifest, config, diff_ids: parsed.diff_ids })
+    let created = created(&config);
+    Ok(Image { manifest, config, diff_ids: parsed.diff_ids, created })
 }
 
-/// The packages of an image.
-pub fn inventory(store: &dyn Store, subject: &Subject) -> Result<Inventory, DescribeError> {
+fn created(config: &[u8]) -> i64 {
+    #[derive(serde::Deserialize)]
+    struct Config {
+        created: Option<jiff::Timestamp>,
+    }
+    let config = serde_json::from_slice::<Config>(config).ok().and_then(|config| config.created);
+    config.map_or(0, jiff::Timestamp::as_second)
+}
+
+/// The packages of an image, and when it says it was made, in seconds since 1970 (0 where it does not say).
+pub fn inventory(store: &dyn Store, subject: &Subject) -> Result<(Inventory, i64), DescribeError> {
     let image = documents(store, subject)?;
     let mut scanner = Scanner::new();
     let mut tree = Tree::new();
@@ -102,21 +113,13 @@ pub fn inventory(store: &dyn Store, subject: &Subject) -> Result<Inventory, Desc
             kept.push(bytes);
             Ok(Content { digest: None, size: entry.size, at: kept.len() as u64 })
         })?;
-        let what = format!("layer {}", descriptor.digest);
-        if digests.digest != descriptor.digest {
-            let (expected, actual) = (descriptor.digest, digests.digest);
-            return Err(ContentError::Digest { what, expected, actual }.into());
-        }
-        if digests.diff_id != *diff_id {
-            let what = format!("{what}, uncompressed,");
-            return Err(ContentError::Digest { what, expected: *diff_id, actual: digests.diff_id }.into());
-        }
+        digests.check(&descriptor.digest, descriptor.size, diff_id)?;
     }
     for (path, _, inode) in tree.iter() {
         let content = usize::try_from(inode.content.at).ok().and_then(|at| kept.get(at.checked_sub(1)?));
         scan(&mut scanner, path, inode, &mut content.map_or(&[][..], Vec::as_slice)).map_err(TreeError::Io)?;
     }
-    Ok(scanner.finish()?)
+    Ok((scanner.finish()?, image.created))
 }
 
 /// Feeds the scanner one path of a finished file system; directories are of no interest to it.

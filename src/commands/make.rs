@@ -178,12 +178,12 @@ pub fn sbom(args: &SbomArgs, world: &World) -> Result<Exit, Failure> {
     let mut question = Question::default();
     let opened = open(&parse_image(&args.image)?, &args.source, world, &mut question)?;
     let subject = verify::examine(opened.target(), args.source.platform.as_ref())?;
-    let inventory = describe::inventory(&*opened.store, &subject)?;
+    let (inventory, created) = describe::inventory(&*opened.store, &subject)?;
     let described = Described {
         name: &opened.name,
         digest: &subject.digest,
         platform: Some(&subject.platform),
-        created: world.now.as_second(),
+        created,
         tool: env!("CARGO_PKG_NAME"),
         tool_version: env!("CARGO_PKG_VERSION"),
     };
