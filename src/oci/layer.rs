@@ -216,8 +216,7 @@ pub fn walk_within<E: From<LayerError>>(
     stored: impl Read,
     visit: &mut dyn FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
 ) -> Result<LayerDigests, E> {
-    let stored = Hashing::new(Metered::source(stored, bounds.stored));
-    let decoder = Decoder::new(compression(media_type)?, stored)?;
+    let decoder = Decoder::new(compression(media_type)?, Metered::source(stored, bounds.stored))?;
     let archive = Hashing::new(Metered::within(decoder, bounds.uncompressed));
     let mut archive = BufReader::with_capacity(BUFFER, archive);
     let mut names = Names::default();
@@ -239,7 +238,10 @@ pub fn walk_within<E: From<LayerError>>(
     }
     drain_zeros(&mut archive)?;
     let (metered, diff_id, uncompressed) = archive.into_inner().finish();
-    let (_, digest, size) = metered.into_inner().finish()?.finish();
+    let (digest, size) = metered.into_inner().finish()?.unwrap_or((diff_id, uncompressed));
+    if size == 0 {
+        return Err(LayerError::Compression("it is empty".to_owned()).into());
+    }
     Ok(LayerDigests { digest, size, diff_id, uncompressed })
 }
 
