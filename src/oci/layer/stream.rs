@@ -1,6 +1,8 @@
 //! From stored bytes to the archive: bounded, decompressed, hashed, and nothing left over.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -56,6 +58,51 @@ pub(super) fn uncarry(error: io::Error) -> LayerError {
         Ok(own) => own,
         Err(other) => LayerError::Compression(other.to_string()),
     }
+}
+
+/// A reader whose bytes are hashed by a thread of their own, so that hashing takes no time from decompressing.
+pub(super) struct HashedAside<R> {
+    inner: R,
+    /// A few buffers at most are under way.
+    bytes: SyncSender<Vec<u8>>,
+    hasher: JoinHandle<(Digest, u64)>,
+}
+
+impl<R> HashedAside<R> {
+    pub(super) fn new(inner: R) -> Result<Self, LayerError> {
+        let (bytes, queue) = sync_channel::<Vec<u8>>(4);
+        let hash = move || {
+            let mut hashing = Hashing::new(io::sink());
+            for bytes in queue {
+                let _ = hashing.write_all(&bytes); // a sink takes everything
+            }
+            let (_, digest, size) = hashing.finish();
+            (digest, size)
+        };
+        let hasher = thread::Builder::new().name("hash".to_owned()).spawn(hash).map_err(LayerError::Io)?;
+        Ok(Self { inner, bytes, hasher })
+    }
+
+    /// The wrapped reader, the digest of all that came out of it, and its size in bytes.
+    pub(super) fn finish(self) -> Result<(R, Digest, u64), LayerError> {
+        drop(self.bytes);
+        let (digest, size) = self.hasher.join().map_err(|_| LayerError::Io(gone()))?;
+        Ok((self.inner, digest, size))
+    }
+}
+
+impl<R: Read> Read for HashedAside<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        if count > 0 {
+            self.bytes.send(buffer[..count].to_vec()).map_err(|_| io::Error::other(LayerError::Io(gone())))?;
+        }
+        Ok(count)
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the hashing thread ended early")
 }
 
 type Stored<R> = BufReader<Hashing<Metered<R>>>;
