@@ -4,7 +4,6 @@
 //! alone, without a network; what it made is written canonically, described, and put in its place at once. A build
 //! that fails leaves nothing.
 
-mod describe;
 mod documents;
 mod record;
 
@@ -12,7 +11,6 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Read};
 use std::path::{Path, PathBuf};
 
-pub use describe::describe_image;
 pub use documents::OWN_DEPENDENCIES;
 pub use record::{BuildRecord, EngineRecord, ImageRecord, InputsRecord, LayerRecord, Named, SCHEMA, TemplateRecord};
 
@@ -22,7 +20,8 @@ use crate::adapters::layout::LayoutWriter;
 use crate::adapters::state::StateError;
 use crate::adapters::{Event, Progress, StoreError};
 use crate::class::{Class, Classified};
-use crate::content::{ContentError, Digest};
+use crate::content::Digest;
+use crate::describe;
 use crate::dockerfile::{Dockerfile, DockerfileError};
 use crate::home;
 use crate::lock::{self, LockingError};
@@ -30,8 +29,8 @@ use crate::lockfile::{Input, Lock};
 use crate::oci::diff::{self, Change, Difference, Why};
 use crate::oci::normalize::compress::Compression;
 use crate::oci::normalize::{self, Canonical, NormalizeError, Options, RULES};
-use crate::oci::tree::{Inode, TreeError};
-use crate::oci::{OciError, Platform, names};
+use crate::oci::tree::Inode;
+use crate::oci::{Platform, names};
 use crate::sbom::{self, Described, Inventory, SbomError, Scanner};
 use crate::template::Template;
 
@@ -103,15 +102,6 @@ pub enum BuildError {
     /// What the engine made cannot be made canonical.
     #[error("what the engine built cannot be made canonical: {0}")]
     Normalize(#[from] NormalizeError),
-    /// The image's documents are not acceptable.
-    #[error(transparent)]
-    Document(#[from] OciError),
-    /// The image's layers make no file system.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
-    /// A layer is not what the manifest or the config says.
-    #[error(transparent)]
-    Content(#[from] ContentError),
     /// What is in the image cannot be told.
     #[error(transparent)]
     Sbom(#[from] SbomError),
@@ -141,9 +131,6 @@ impl Classified for BuildError {
             Self::Inputs(error) => error.class(),
             Self::Context(error) => error.class(),
             Self::Engine(error) => error.class(),
-            Self::Document(error) => error.class(),
-            Self::Tree(error) => error.class(),
-            Self::Content(error) => error.class(),
             Self::Layout(error) => error.class(),
             Self::State(error) => error.class(),
             Self::Normalize(_) | Self::Sbom(_) | Self::NotReproducible { .. } => Class::Build,
@@ -156,9 +143,6 @@ impl Classified for BuildError {
             Self::Inputs(error) => error.code(),
             Self::Context(error) => error.code(),
             Self::Engine(error) => error.code(),
-            Self::Document(error) => error.code(),
-            Self::Tree(error) => error.code(),
-            Self::Content(error) => error.code(),
             Self::Layout(error) => error.code(),
             Self::State(error) => error.code(),
             Self::Normalize(error) => error.code(),
@@ -253,7 +237,7 @@ impl Build<'_> {
         let blob = BufWriter::with_capacity(1 << 20, place.file(LAYER)?);
         let mut scanner = Scanner::new();
         let mut observe =
-            |path: &[u8], inode: &Inode, content: &mut dyn Read| documents::scan(&mut scanner, path, inode, content);
+            |path: &[u8], inode: &Inode, content: &mut dyn Read| describe::scan(&mut scanner, path, inode, content);
         let canonical = normalize::normalize(&image, &options, place.file("spool")?, blob, Some(&mut observe))?;
         let inventory = scanner.finish()?;
         Ok(Made { engine, passed_over, raw_image: raw.digest, canonical, inventory, place })

@@ -43,6 +43,8 @@ pub enum Command {
     Publish(PublishArgs),
     /// List what is in an image, as SPDX or CycloneDX
     Sbom(SbomArgs),
+    /// Compare two images path by path
+    Diff(DiffArgs),
     /// Make signing keys
     #[command(subcommand)]
     Key(KeyCommand),
@@ -90,6 +92,13 @@ pub struct SourceArgs {
     /// Use nothing but what is on this machine
     #[arg(long)]
     pub offline: bool,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// How registries are talked to.
+#[derive(Debug, Args, Clone, Default)]
+pub struct RegistryArgs {
     /// Allow plain http to this registry: anybody on the way can answer in its place
     #[arg(long, value_name = "HOST")]
     pub insecure_registry: Vec<String>,
@@ -180,6 +189,9 @@ pub struct InputArgs {
     /// A mirror to ask before those of this machine, as ARCHIVE=URL (debian=…, debian-security=…)
     #[arg(long, value_name = "ARCHIVE=URL")]
     pub mirror: Vec<String>,
+    /// A folder that holds locked inputs, asked before any mirror
+    #[arg(long, value_name = "DIR")]
+    pub inputs: Vec<PathBuf>,
     /// A certificate authority to trust while fetching inputs, in PEM
     #[arg(long, value_name = "FILE")]
     pub ca_cert: Option<PathBuf>,
@@ -201,6 +213,9 @@ pub struct LockArgs {
     pub platform: Vec<Platform>,
     #[command(flatten)]
     pub inputs: InputArgs,
+    /// The keys that may sign archives [default: those of the package debian-archive-keyring]
+    #[arg(long, value_name = "FILE")]
+    pub keyring: Option<PathBuf>,
     /// Accept an archive whose Release file has expired; the lock records it
     #[arg(long)]
     pub allow_expired: bool,
@@ -311,9 +326,8 @@ pub struct PublishArgs {
     /// Publish an image to which nothing is attached
     #[arg(long)]
     pub allow_unattested: bool,
-    /// Allow plain http to this registry: anybody on the way can answer in its place
-    #[arg(long, value_name = "HOST")]
-    pub insecure_registry: Vec<String>,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 /// `bulla sbom`
@@ -338,6 +352,20 @@ pub enum SbomForm {
     Spdx,
     /// CycloneDX 1.6
     Cyclonedx,
+}
+
+/// `bulla diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// One image
+    pub first: String,
+    /// The other
+    pub second: String,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Print the differences as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `bulla key`

@@ -1,5 +1,6 @@
 //! The binary's glue: from what was typed to one call of a verb, and from its answer to what is shown.
 
+mod inputs;
 mod judge;
 mod make;
 mod start;
@@ -10,7 +11,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use bulla::adapters::layout::Layout;
-use bulla::adapters::registry::{Registry, RegistryOptions};
+use bulla::adapters::registry::{Credentials, Registry, RegistryOptions};
 use bulla::adapters::state::{self, Dirs};
 use bulla::adapters::{Served, Store};
 use bulla::content::limits;
@@ -24,7 +25,7 @@ use bulla::verify::Target;
 use clap::CommandFactory as _;
 use jiff::Timestamp;
 
-use crate::cli::{Cli, Command, KeyCommand, PolicyArgs, PolicyCommand, SourceArgs};
+use crate::cli::{Cli, Command, KeyCommand, PolicyArgs, PolicyCommand, RegistryArgs, SourceArgs};
 use crate::report::{Exit, Failure, Question, failure_text};
 
 /// What a run knows of the machine: read once, in `main`.
@@ -45,10 +46,14 @@ impl World {
         Ok(Dirs::from_env(|name| self.var(name))?)
     }
 
-    fn registry(&self, insecure: &[String]) -> Result<Registry, Failure> {
-        let mut options = RegistryOptions::from_env(|name| self.var(name));
-        options.insecure = insecure.to_vec();
-        Ok(Registry::new(options)?)
+    fn registry(&self, args: &RegistryArgs, offline: bool) -> Registry {
+        Registry::new(RegistryOptions {
+            insecure: args.insecure_registry.clone(),
+            credentials: Credentials::from_env(|name| self.var(name)),
+            cache: self.dirs().ok().map(|dirs| dirs.cache.join("registry")),
+            offline,
+            ..RegistryOptions::default()
+        })
     }
 }
 
@@ -59,11 +64,12 @@ pub fn run(cli: Cli, world: &World) -> u8 {
         Command::Audit(args) => judge::audit(&args, world),
         Command::Launch(args) => return start::launch(&args, world),
         Command::Build(args) => make::build(&args, world),
-        Command::Fetch(args) => make::fetch(&args, world),
-        Command::Lock(args) => make::lock(&args, world),
+        Command::Fetch(args) => inputs::fetch(&args, world),
+        Command::Lock(args) => inputs::lock(&args, world),
         Command::Sign(args) => make::sign(&args, world),
         Command::Attest(args) => make::attest(&args, world),
         Command::Publish(args) => make::publish(&args, world),
+        Command::Diff(args) => make::diff(&args, world),
         Command::Sbom(args) => make::sbom(&args, world),
         Command::Key(KeyCommand::Generate { output }) => make::generate_key(&output, world),
         Command::Key(KeyCommand::Public { key }) => make::public_key(&key, world),
@@ -124,9 +130,6 @@ impl Opened {
 
 /// Resolves what was typed, once. `question` takes down what a person should know about it.
 fn open(image: &ImageName, source: &SourceArgs, world: &World, question: &mut Question) -> Result<Opened, Failure> {
-    for host in &source.insecure_registry {
-        question.unsafe_options.push(format!("--insecure-registry {host}"));
-    }
     let reference = match image {
         ImageName::Layout { dir, image } => return open_layout(dir, image, source, question),
         ImageName::Registry(reference) => reference.clone(),
@@ -138,14 +141,8 @@ fn open(image: &ImageName, source: &SourceArgs, world: &World, question: &mut Qu
     if source.as_name.is_some() {
         return Err(Failure::usage("--as names a layout; an image on a registry has its own name"));
     }
-    if source.offline {
-        return Err(Failure {
-            class: bulla::class::Class::Net,
-            code: "offline",
-            message: format!("{reference} is on a registry, and --offline forbids asking it; give a layout, oci:DIR"),
-        });
-    }
-    let registry = world.registry(&source.insecure_registry)?;
+    let registry = world.registry(&source.registry, source.offline);
+    question.unsafe_options.extend(registry.weakened(|name| world.var(name)));
     let (root, disagreeing_tag) = registry.resolve(&reference)?;
     if let Some(tagged) = disagreeing_tag {
         let tag = reference.tag_or_latest();

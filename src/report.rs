@@ -219,7 +219,7 @@ fn fill_verdict(document: &mut Value, verdict: &Verdict, policy: Option<&Policy>
 fn signer_json(signer: &Signer) -> Value {
     match signer {
         Signer::Key { fingerprint } => object!({"key": fingerprint}),
-        Signer::Certificate(identity) => object!({"issuer": identity.issuer, "identity": identity.san.value()}),
+        Signer::Certificate(identity) => object!({"issuer": identity.issuer, "identity": identity.san.as_str()}),
     }
 }
 

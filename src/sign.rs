@@ -11,9 +11,11 @@ use crate::adapters::signer::{PrivateKey, SignerError};
 use crate::adapters::{Served, Store, StoreError};
 use crate::attestation::provenance::Provenance;
 use crate::attestation::{AttestationError, Statement, predicate_types};
+use crate::build::BuildRecord;
 use crate::class::{Class, Classified};
 use crate::content::Digest;
 use crate::oci::{Descriptor, Manifest, OciError};
+use crate::reference::LayoutImage;
 use crate::sbom;
 
 /// Why nothing was signed, or what was signed could not be attached.
@@ -133,21 +135,34 @@ impl<'a> Signing<'a> {
     }
 }
 
-/// Everything that stands beside a built image is said about it: a signature, its provenance, its SBOMs.
+/// Says about a built image what `bulla build` found out about it: a signature, its provenance, its SBOMs. The documents
+/// have to be the ones that this build wrote.
 pub fn sign_build(
     layout: &mut Layout,
-    image: &Descriptor,
+    record: &BuildRecord,
     name: &str,
     key: &PrivateKey,
-    documents: &[(&str, Vec<u8>)],
     now: Timestamp,
 ) -> Result<(), SignError> {
-    let mut served = layout.manifest(&image.digest)?;
-    served.media_type = Some(image.media_type.clone());
+    let (image, _) = layout.find(&LayoutImage::Digest(record.image.digest))?;
+    let served = Served { media_type: Some(image.media_type), ..layout.manifest(&image.digest)? };
+    let mut documents = Vec::new();
+    for (file, predicate_type) in BESIDE {
+        if let Some(digest) = record.documents.get(file) {
+            documents.push((predicate_type, layout.read_beside(file, digest)?));
+        }
+    }
     let mut signing = Signing::of(Place::Layout(layout), &served, name, key, now)?;
     signing.sign()?;
     for (predicate_type, document) in documents {
-        signing.attest(predicate_type, document)?;
+        signing.attest(predicate_type, &document)?;
     }
     Ok(())
 }
+
+/// The documents that a build leaves beside its image, and what each says.
+const BESIDE: [(&str, &str); 3] = [
+    ("provenance.json", predicate_types::SLSA_V1),
+    ("sbom.spdx.json", predicate_types::SPDX),
+    ("sbom.cdx.json", predicate_types::CYCLONEDX),
+];

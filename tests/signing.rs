@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use bulla::adapters::signer::{PrivateKey, SignerError};
+use bulla::adapters::signer::{PrivateKey, SignerError, keyless};
 use bulla::attestation::bundle::{Bundle, BundleVersion, Material};
 use bulla::attestation::{Statement, predicate_types};
 use bulla::class::{Class, Classified};
@@ -344,6 +344,45 @@ fn a_changed_bundle_is_refused_or_says_the_same() {
     let mut twice = original.clone();
     twice.extend_from_slice(&original);
     assert!(!same(&twice));
+}
+
+/// Against a Sigstore of one's own, whose folder `BULLA_SIGSTORE` names: `trusted_root.json`, `signing_config*.json`
+/// and an identity token in `token`.
+#[test]
+fn a_keyless_signature_is_believed_by_the_root_of_its_services() {
+    let Some(folder) = std::env::var_os("BULLA_SIGSTORE").map(PathBuf::from) else {
+        println!("skipped: BULLA_SIGSTORE is not set");
+        return;
+    };
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let root = TrustRoot::parse(read("trusted_root.json").as_bytes(), "test").unwrap();
+    let statement = Statement::write("repo", &image(), predicate_types::SIGNATURE, b"{}").unwrap();
+    for config in ["signing_config_v1.json", "signing_config_v2.json"] {
+        let services = keyless::Services::parse(&read(config)).unwrap();
+        let token = keyless::Token::parse(&read("token")).unwrap();
+        let bundle = keyless::sign_statement(&statement, &services, token, &root).unwrap();
+        if std::env::var_os("BULLA_BLESS").is_some() {
+            fs::write(
+                testdata(&config.replace("signing_config_v", "keyless-rekor").replace(".json", ".bundle.json")),
+                &bundle,
+            )
+            .unwrap();
+        }
+        let bundle = Bundle::parse(&bundle).unwrap();
+        assert!(bundle.has_inclusion_proof());
+        let judge = |root: &TrustRoot| {
+            verify_bundle(&bundle, &image(), &Trust::Keyless { root }, Formats::default(), Timestamp::now())
+        };
+        let verified = judge(&root).unwrap();
+        assert!(matches!(verified.signer(), Signer::Certificate(who) if who.claims.build_trigger.is_some()));
+        assert!(verified.is_logged() && verified.signed_at().is_some());
+        assert!(judge(&TrustRoot::public_good().unwrap()).is_err());
+        // Nothing is handed out that the named root does not believe.
+        let token = keyless::Token::parse(&read("token")).unwrap();
+        let elsewhere = TrustRoot::public_good().unwrap();
+        let error = keyless::sign_statement(&statement, &services, token, &elsewhere).unwrap_err();
+        assert_eq!(error.code(), "own-signature-invalid");
+    }
 }
 
 /// Makes the committed files anew: `BULLA_BLESS=1 cargo test --test signing`.

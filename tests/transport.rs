@@ -362,7 +362,7 @@ fn h10_too_many_attestations_are_a_limit() {
         let error = scene.referrers().unwrap_err();
         assert_eq!(error.class(), Class::Limit);
         assert!(error.to_string().contains("1000") || error.to_string().contains("limit"), "{error}");
-        assert!(started.elapsed() < Duration::from_secs(2));
+        assert!(started.elapsed() < Duration::from_secs(15));
         scene.server.clear_faults();
     }
 }

@@ -1,6 +1,7 @@
 //! Signing: keys, and statements turned into bundles. The counterpart of `sigstore`, which judges them.
 
 mod keyfile;
+pub mod keyless;
 
 use std::fmt;
 use std::path::Path;
@@ -44,6 +45,12 @@ pub enum SignerError {
         /// Its word.
         reason: String,
     },
+    /// The identity token is not one, or there is none.
+    #[error("this identity token cannot be used: {0}")]
+    Token(String),
+    /// Fulcio, Rekor or the timestamp authority.
+    #[error("the signing services did not sign: {0}")]
+    Services(String),
     /// What was just signed does not verify: a fault here, and nothing may be published.
     #[error("the new signature does not verify: {0}")]
     OwnJudge(Rejection),
@@ -55,7 +62,8 @@ pub enum SignerError {
 impl Classified for SignerError {
     fn class(&self) -> Class {
         match self {
-            Self::KeyFile(_) | Self::Passphrase => Class::Auth,
+            Self::KeyFile(_) | Self::Passphrase | Self::Token(_) => Class::Auth,
+            Self::Services(_) => Class::Net,
             Self::Public(error) => error.class(),
             Self::Statement(error) => error.class(),
             Self::Crypto { .. } | Self::OwnJudge(_) => Class::Signature,
@@ -68,6 +76,8 @@ impl Classified for SignerError {
             Self::Passphrase => "wrong-passphrase",
             Self::Public(error) => error.code(),
             Self::Statement(error) => error.code(),
+            Self::Token(_) => "unusable-token",
+            Self::Services(_) => "signing-services",
             Self::Crypto { .. } => "signing-failed",
             Self::OwnJudge(_) => "own-signature-invalid",
             Self::State(error) => error.code(),
@@ -146,10 +156,7 @@ impl PrivateKey {
 
     /// Signs a Statement v1 and returns a bundle v0.3, which our own judge has accepted.
     pub fn sign_statement(&self, statement: &[u8]) -> Result<Vec<u8>, SignerError> {
-        let parsed = Statement::parse(statement)?;
-        if parsed.version != StatementVersion::V1 {
-            return Err(AttestationError::StatementType(parsed.version.as_str().to_owned()).into());
-        }
+        let parsed = signable(statement)?;
         let signature = self
             .pair
             .sign(&sigstore_types::pae(PAYLOAD_TYPE, statement))
@@ -187,6 +194,18 @@ impl PrivateKey {
         }
         Ok(())
     }
+}
+
+/// A statement that is signed: v1, and about something that our judge can be asked about.
+fn signable(statement: &[u8]) -> Result<Statement, AttestationError> {
+    let parsed = Statement::parse(statement)?;
+    if parsed.version != StatementVersion::V1 {
+        return Err(AttestationError::StatementType(parsed.version.as_str().to_owned()));
+    }
+    if parsed.subjects.iter().any(|subject| subject.sha256.is_none()) {
+        return Err(AttestationError::Statement("a subject has no sha256 digest".to_owned()));
+    }
+    Ok(parsed)
 }
 
 #[derive(Serialize)]

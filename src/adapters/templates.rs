@@ -45,6 +45,18 @@ impl Classified for FolderError {
     }
 }
 
+/// The names of the templates in a folder: of its folders that hold a `template.toml`.
+pub fn names(folder: &Path) -> Result<Vec<String>, FolderError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(StateError::io("read", folder))? {
+        let entry = entry.map_err(StateError::io("read", folder))?;
+        if entry.path().join("template.toml").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
+}
+
 /// The template in this folder; its name is the folder's.
 pub fn read(folder: &Path) -> Result<Template, FolderError> {
     let absolute = fs::canonicalize(folder).map_err(StateError::io("read", folder))?;

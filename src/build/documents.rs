@@ -1,7 +1,6 @@
 //! What is said about a built image: its inventory, and where it came from.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
@@ -9,31 +8,12 @@ use serde_json::{Map, Value, json};
 use super::Source;
 use crate::adapters::engine::Engine;
 use crate::attestation::provenance::{Provenance, ResourceDescriptor};
-use crate::content::{self, Digest};
+use crate::content::Digest;
 use crate::home;
 use crate::lockfile::{Input, Lock};
 use crate::oci::Platform;
-use crate::oci::layer::Kind;
 use crate::oci::normalize::RULES;
-use crate::oci::tree::Inode;
-use crate::sbom::{self, Scanner, Seen};
 use crate::template::Template;
-
-/// Feeds the scanner one path of the finished file system; directories are of no interest to it.
-pub(super) fn scan(scanner: &mut Scanner, path: &[u8], inode: &Inode, content: &mut dyn Read) -> io::Result<()> {
-    let path = String::from_utf8_lossy(path);
-    match inode.kind {
-        Kind::Directory => {}
-        Kind::File | Kind::HardLink if scanner.wants(&path) => {
-            let bytes = content::read_bounded(content, sbom::limits::FILE, &path).map_err(io::Error::other)?;
-            scanner.file(&path, &bytes);
-        }
-        Kind::File | Kind::HardLink => scanner.seen(&path, Seen::File),
-        Kind::Symlink => scanner.seen(&path, Seen::Link(&String::from_utf8_lossy(&inode.link))),
-        _ => scanner.seen(&path, Seen::Other),
-    }
-    Ok(())
-}
 
 /// Everything that provenance is written from.
 pub(super) struct Told<'a> {

@@ -3,19 +3,38 @@
 use std::path::Path;
 
 use bulla::adapters::Store as _;
+use bulla::adapters::engine::{self, Choice, Host};
 use bulla::adapters::layout::Layout;
 use bulla::adapters::signer::PrivateKey;
 use bulla::adapters::state;
 use bulla::attestation::predicate_types;
-use bulla::class::Class;
-use bulla::content::limits;
+use bulla::build::{self, BuildRecord, BuildRequest};
+use bulla::content::{Digest, limits};
+use bulla::oci::Platform;
 use bulla::publish::{self, PublishOptions};
 use bulla::reference::{ImageName, Reference};
-use bulla::sign::{Place, Signing};
+use bulla::sbom::{self, Described};
+use bulla::sign::{self, Place, Signing};
+use bulla::template::Template;
+use bulla::{describe, home, verify};
 
-use super::{World, has_terminal, open, parse_image, print, progress, tell};
-use crate::cli::{AttestArgs, PublishArgs, SbomArgs, SbomForm, SignArgs, SourceArgs};
+use super::{World, has_terminal, inputs, open, parse_image, print, tell};
+use crate::cli::{
+    AttestArgs, BuildArgs, DiffArgs, EngineName, InputArgs, PublishArgs, SbomArgs, SbomForm, SignArgs, SourceArgs,
+};
+use crate::progress::Line;
 use crate::report::{Exit, Failure, Question};
+
+impl From<EngineName> for Choice {
+    fn from(name: EngineName) -> Self {
+        match name {
+            EngineName::Auto => Self::Auto,
+            EngineName::Docker => Self::Docker,
+            EngineName::Buildah => Self::Buildah,
+            EngineName::Podman => Self::Podman,
+        }
+    }
+}
 
 /// A passphrase: from the environment, else typed by a person. `again` asks twice, for a key that is being made.
 fn passphrase(world: &World, what: &str, again: bool) -> Result<Vec<u8>, Failure> {
@@ -120,7 +139,7 @@ fn attach(
                     "{reference} is a tag, which may name another image by the time it is signed; write it with @sha256:…"
                 )));
             }
-            let registry = world.registry(&source.insecure_registry)?;
+            let registry = world.registry(&source.registry, source.offline);
             let (served, _) = registry.resolve(&reference)?;
             let store = registry.repository(&reference.repository);
             let name = reference.repository.to_string();
@@ -141,9 +160,10 @@ pub fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure> {
     };
     let to: Reference = args.to.parse()?;
     let layout = Layout::open(&dir)?;
-    let registry = world.registry(&args.insecure_registry)?;
+    let registry = world.registry(&args.registry, false);
+    let line = Line::new();
     let options = PublishOptions { move_tag: args.move_tag, allow_unattested: args.allow_unattested };
-    let published = publish::publish(&layout, &image, &to, options, &registry, &progress())?;
+    let published = publish::publish(&layout, &image, &to, options, &registry, &|event| line.show(event))?;
     if let Some(before) = published.moved_from {
         tell(&format!("the tag {} named {before} before", published.tag));
     }
@@ -157,15 +177,111 @@ pub fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure> {
 pub fn sbom(args: &SbomArgs, world: &World) -> Result<Exit, Failure> {
     let mut question = Question::default();
     let opened = open(&parse_image(&args.image)?, &args.source, world, &mut question)?;
-    let format = match args.format {
-        SbomForm::Spdx => bulla::sbom::read::Format::Spdx,
-        SbomForm::Cyclonedx => bulla::sbom::read::Format::CycloneDx,
+    let subject = verify::examine(opened.target(), args.source.platform.as_ref())?;
+    let inventory = describe::inventory(&*opened.store, &subject)?;
+    let described = Described {
+        name: &opened.name,
+        digest: &subject.digest,
+        platform: Some(&subject.platform),
+        created: world.now.as_second(),
+        tool: env!("CARGO_PKG_NAME"),
+        tool_version: env!("CARGO_PKG_VERSION"),
     };
-    let document =
-        bulla::build::describe_image(&*opened.store, opened.root, &opened.name, args.source.platform.as_ref(), format)?;
+    let document = match args.format {
+        SbomForm::Spdx => sbom::spdx::write(&inventory, &described),
+        SbomForm::Cyclonedx => sbom::cyclonedx::write(&inventory, &described),
+    };
     match &args.output {
         Some(file) => state::write_file(file, &document)?,
         None => print(&String::from_utf8_lossy(&document))?,
     }
     Ok(Exit::Done)
+}
+
+/// Builds, and signs what was built where a key was given.
+pub fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
+    let key = args.key.as_deref().map(|file| private_key(file, world)).transpose()?;
+    let template = inputs::template(&args.template, args.templates_dir.as_deref())?;
+    let output = args.output.clone().unwrap_or_else(|| format!("{}.oci", template.name).into());
+    let bundled = args.templates_dir.is_none() && Template::bundled_names().contains(&template.name.as_str());
+    let request = BuildRequest {
+        template: &template,
+        bundled,
+        platform: args.platform.clone().unwrap_or_else(Platform::host),
+        output: output.clone(),
+        engine: args.engine.into(),
+        offline: args.offline,
+        check: args.check,
+        source: None,
+        builder_id: None,
+    };
+    let record = run_build(&request, &args.inputs, world)?;
+    if let Some(key) = &key {
+        let mut layout = Layout::open(&output)?;
+        let name = home::template_image(&template.name);
+        sign::sign_build(&mut layout, &record, &name, key, world.now)?;
+    }
+    if args.json {
+        print(&String::from_utf8_lossy(&record.write()))?;
+        return Ok(Exit::Done);
+    }
+    let signed = if key.is_some() { "signed and attested" } else { "not signed: give --key to sign it" };
+    tell(&format!(
+        "built {} with {} {} from {} inputs: {} packages, {signed}",
+        record.image.name, record.engine.name, record.engine.version, record.inputs.count, record.image.packages
+    ));
+    print(&format!("oci:{}@{}\n", output.display(), record.image.digest))?;
+    Ok(Exit::Done)
+}
+
+fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Result<BuildRecord, Failure> {
+    let cache = world.dirs()?.cache;
+    let host = Host::from_env(|name| world.var(name));
+    let line = Line::new();
+    let world = build::World {
+        inputs: &inputs::inputs(args, world)?,
+        host: &host,
+        work: &cache.join("work"),
+        progress: &|event| line.show(event),
+    };
+    Ok(build::build(request, &world)?)
+}
+
+/// Builds a bundled template for this machine into a layout of the cache, for `launch --rebuild`.
+pub fn rebuild(name: &str, offline: bool, world: &World) -> Result<(Layout, Digest), Failure> {
+    let template = Template::bundled(name)?;
+    let output = world.dirs()?.cache.join("rebuild").join(name);
+    let request = BuildRequest {
+        template: &template,
+        bundled: true,
+        platform: Platform::host(),
+        output: output.clone(),
+        engine: Choice::Auto,
+        offline,
+        check: false,
+        source: None,
+        builder_id: None,
+    };
+    let record = run_build(&request, &InputArgs::default(), world)?;
+    Ok((Layout::open(&output)?, record.image.digest))
+}
+
+/// Which engine would build, for `doctor`.
+pub fn engine_found(world: &World) -> Result<String, Failure> {
+    let work = world.dirs()?.cache.join("work");
+    state::create_dir(&work)?;
+    let (engine, _) = engine::find(Choice::Auto, &Host::from_env(|name| world.var(name)), &work)?;
+    Ok(engine.display())
+}
+
+pub fn diff(args: &DiffArgs, world: &World) -> Result<Exit, Failure> {
+    let mut question = Question::default();
+    let first = open(&parse_image(&args.first)?, &args.source, world, &mut question)?;
+    let second = open(&parse_image(&args.second)?, &args.source, world, &mut question)?;
+    let platform = args.source.platform.as_ref();
+    let subjects = (verify::examine(first.target(), platform)?, verify::examine(second.target(), platform)?);
+    let difference = describe::compare((&*first.store, &subjects.0), (&*second.store, &subjects.1))?;
+    let text = if args.json { crate::report::json(&difference) } else { difference.to_string() };
+    print(&text)?;
+    Ok(if difference.is_empty() { Exit::Done } else { Exit::Denied })
 }

@@ -1,9 +1,7 @@
 //! `launch` and `doctor`: what starts containers, and what says whether it could.
 
-use bulla::adapters::layout::Layout;
 use bulla::adapters::runtime::{self, Kind, Runtime};
 use bulla::adapters::{Served, Store};
-use bulla::class::Class;
 use bulla::home;
 use bulla::launch::{self, LaunchPlan, Profile, Ready, Request, Variables, Workspace};
 use bulla::oci::Platform;
@@ -11,7 +9,7 @@ use bulla::policy::verdict::{AdmittedImage, Basis, Verdict};
 use bulla::policy::{Evidence, Origin, Policy};
 use bulla::reference::ImageName;
 use bulla::template::Template;
-use bulla::verify::{self, Target};
+use bulla::verify;
 use serde_json::json as object;
 
 use super::{Opened, World, chosen_policy, complain, open, parse_image, print, tell};
@@ -110,9 +108,7 @@ fn rebuild(
     let ImageName::Template(name) = image else {
         return Err(Failure::usage(format!("--rebuild builds a bundled template; {} is none", args.image)));
     };
-    let folder = super::make::scratch_folder(world)?;
-    let layout_dir = folder.join("rebuild").join(name);
-    let digest = super::make::rebuild(name, &layout_dir, &args.source, world)?;
+    let (layout, digest) = super::make::rebuild(name, args.source.offline, world)?;
     let published = match open(image, &args.source, world, question) {
         Ok(published) => Some(published.root.digest),
         Err(failure) => {
@@ -130,7 +126,6 @@ fn rebuild(
     for note in &question.notes {
         tell(note);
     }
-    let layout = Layout::open(&layout_dir)?;
     let root: Served = layout.manifest(&digest)?;
     let opened = Opened { store: Box::new(layout), root, name: home::template_image(name), reference: None };
     let subject = verify::examine(opened.target(), Some(&Platform::host()))?;

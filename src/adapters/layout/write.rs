@@ -14,7 +14,7 @@ use super::{LAYOUT_VERSION, Layout, layout_error};
 use crate::adapters::attached::PREDICATE_TYPE;
 use crate::adapters::state::{self, Lock, StateError};
 use crate::adapters::{Store, StoreError};
-use crate::content::{ContentError, Digest, Hashing, limits};
+use crate::content::{self, ContentError, Digest, Hashing, limits};
 use crate::oci::{Descriptor, names};
 
 /// What bulla writes at the top of a layout. A folder that holds anything else is not replaced.
@@ -150,6 +150,7 @@ impl LayoutWriter {
             manifests: &'a [Descriptor],
         }
         let index = Wire { schema_version: 2, media_type: names::INDEX, manifests: &self.entries };
+        state::sync_dir(&root.join("blobs/sha256"))?;
         state::write_file(&root.join("index.json"), &to_json(&index))?;
         check_replaceable(&self.target)?;
         replace(&root, &self.target)?;
@@ -164,6 +165,14 @@ impl LayoutWriter {
 }
 
 impl Layout {
+    /// Reads a file from the `bulla` folder beside the image, if it still has this digest.
+    pub fn read_beside(&self, name: &str, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let path = self.dir.join(BESIDE).join(name);
+        let bytes = state::read_file(&path, limits::BUNDLE)?;
+        content::check_digest(&bytes, digest, &path.display().to_string())?;
+        Ok(bytes)
+    }
+
     /// Adds an attestation to a layout that is there: blobs first, `index.json` last and at once. The same one again
     /// changes nothing. Several processes may do this at the same time.
     pub fn attach(&mut self, manifest: &[u8], bundle: &[u8], predicate_type: &str) -> Result<Descriptor, StoreError> {
@@ -174,6 +183,7 @@ impl Layout {
             put_blob(&self.dir, EMPTY_CONFIG)?;
             put_blob(&self.dir, bundle)?;
             put_blob(&self.dir, manifest)?;
+            state::sync_dir(&self.dir.join("blobs/sha256"))?;
             self.append_to_index(&entry)?;
         }
         *self = Self::open(&self.dir)?;

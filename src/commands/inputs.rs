@@ -1,0 +1,104 @@
+//! `lock` and `fetch`: templates, their locks, and the bytes that locks name.
+
+use std::path::Path;
+
+use bulla::adapters::apt::Apt;
+use bulla::adapters::inputs::Inputs;
+use bulla::adapters::sources::{Access, Mirrors};
+use bulla::adapters::templates;
+use bulla::class::Class;
+use bulla::lock::{self, Drift};
+use bulla::oci::Platform;
+use bulla::template::Template;
+
+use super::{World, print, tell};
+use crate::cli::{FetchArgs, InputArgs, LockArgs};
+use crate::progress::Line;
+use crate::report::{Exit, Failure};
+
+/// Where archives are: what was typed, then `BULLA_MIRRORS`, then what this machine's apt is set up with.
+pub fn mirrors(args: &InputArgs, world: &World) -> Result<Mirrors, Failure> {
+    let of_env = world.var("BULLA_MIRRORS").map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
+    let typed = Mirrors::parse(&args.mirror)?;
+    let of_env = Mirrors::parse(of_env.split_whitespace())?;
+    Ok(typed.then(of_env).then(Mirrors::of_host(Path::new("/etc/apt"))))
+}
+
+fn access(args: &InputArgs) -> Access {
+    Access { ca_cert: args.ca_cert.clone(), ..Access::of_host() }
+}
+
+/// The inputs that this machine can get.
+pub fn inputs(args: &InputArgs, world: &World) -> Result<Inputs, Failure> {
+    let inputs = Inputs::new(&world.dirs()?.cache).with_folders(args.inputs.clone());
+    Ok(inputs.with_mirrors(mirrors(args, world)?, access(args)))
+}
+
+/// A template: from the person's folder if it is there, else the bundled one.
+pub fn template(name: &str, folder: Option<&Path>) -> Result<Template, Failure> {
+    match folder.map(|folder| folder.join(name)) {
+        Some(folder) if folder.is_dir() => Ok(templates::read(&folder)?),
+        _ => Ok(Template::bundled(name)?),
+    }
+}
+
+pub fn lock(args: &LockArgs, world: &World) -> Result<Exit, Failure> {
+    let names = if args.templates.is_empty() { folders(&args.templates_dir)? } else { args.templates.clone() };
+    let mut exit = Exit::Done;
+    for name in names {
+        let folder = args.templates_dir.join(&name);
+        let template = templates::read(&folder)?;
+        if args.check {
+            match lock::check(&template)? {
+                Drift::None => tell(&format!("{name}: the lock is this template's")),
+                drift => {
+                    exit = Exit::Denied;
+                    tell(&format!("{name}: {drift}; run `bulla lock {name}`"));
+                }
+            }
+            continue;
+        }
+        let apt = Apt {
+            mirrors: mirrors(&args.inputs, world)?,
+            access: access(&args.inputs),
+            keyring: args.keyring.clone(),
+            allow_expired: args.allow_expired,
+            now: world.now,
+        };
+        let line = Line::new();
+        let lock = lock::lock(&template, &args.platform, &apt, &|event| line.show(event))?;
+        drop(line);
+        let (path, changed) = lock::write(&folder, &lock)?;
+        let word = if changed { "wrote" } else { "nothing changed in" };
+        tell(&format!("{word} {}: {} inputs", path.display(), lock.inputs.len()));
+    }
+    Ok(exit)
+}
+
+/// The templates of a folder: its folders with a template.toml.
+fn folders(dir: &Path) -> Result<Vec<String>, Failure> {
+    let mut names = templates::names(dir)?;
+    names.sort();
+    if names.is_empty() {
+        let message = format!("there is no template below {}", dir.display());
+        return Err(Failure { class: Class::Usage, code: "no-template", message });
+    }
+    Ok(names)
+}
+
+pub fn fetch(args: &FetchArgs, world: &World) -> Result<Exit, Failure> {
+    let bundled = || Template::bundled_names().iter().map(ToString::to_string).collect();
+    let names: Vec<String> = if args.templates.is_empty() { bundled() } else { args.templates.clone() };
+    let inputs = inputs(&args.inputs, world)?;
+    let platform = args.platform.clone().unwrap_or_else(Platform::host);
+    for name in names {
+        let template = template(&name, args.templates_dir.as_deref())?;
+        let lock = lock::locked(&template, &platform)?;
+        let line = Line::new();
+        let fetched = inputs.fetch(&lock.for_platform(&platform), false, &|event| line.show(event))?;
+        drop(line);
+        let bytes: u64 = fetched.iter().map(|(input, _)| input.size).sum();
+        print(&format!("{name} {platform}: {} inputs, {} MB, all here\n", fetched.len(), bytes.div_ceil(1_000_000)))?;
+    }
+    Ok(Exit::Done)
+}
