@@ -67,6 +67,11 @@ impl Workplace {
         file.map_err(StateError::io("create", &path))
     }
 
+    /// Such a file again, from its beginning.
+    pub fn open(&self, name: &str) -> io::Result<Box<dyn Read>> {
+        Ok(Box::new(File::open(self.path().join(name))?))
+    }
+
     /// Puts a file into the context.
     pub fn put(&self, path: &str, mode: u32, bytes: &[u8]) -> Result<(), StateError> {
         self.put_with(path, mode, |file| file.write_all(bytes))
