@@ -212,7 +212,7 @@ impl Build<'_> {
         let Self { request, world, lock, .. } = self;
         let epoch = lock.source_date_epoch;
         let place = Workplace::create(world.work, epoch)?;
-        let (engine, passed_over) = engine::find(request.engine, world.host, place.path())?;
+        let (engine, passed_over) = engine::find(request.engine, world.host, place.runtime())?;
         (world.progress)(Event::Step(&format!(
             "unpacking what {} inputs need to install themselves",
             self.inputs.len()
@@ -221,6 +221,7 @@ impl Build<'_> {
         let job = Job {
             context: place.context(),
             work: place.path().to_owned(),
+            runtime: place.runtime().to_owned(),
             tag: format!("localhost/bulla-build:{}", place.word()),
             platform: request.platform.clone(),
             source_date_epoch: epoch,

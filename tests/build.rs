@@ -1,7 +1,7 @@
 //! Building for real: locked inputs from the host's archive, every engine that works here, no network.
 //!
 //! What is not there is named and passed over: `skipped: …`.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "in a test they are the failure")]
 
 #[path = "support/dockerd.rs"]
 mod dockerd;
