@@ -114,7 +114,7 @@ fn judge_key_in_log(
         root.verifier().verify(blob, bundle.sigstore(), &policy).map_err(|error| reject_verification(error, bound))?;
     expect_evidence(if in_library { result.tlog_verified() } else { logged_here }, "an entry in a log")?;
     let times = sorted_times(&result);
-    log::check_retirement(bundle, root, &times)?;
+    log::check_windows(bundle, root, &times)?;
     Ok(Evidence { signer: key_signer(key), times, log_index: log_index(bundle), logged: true })
 }
 
@@ -162,7 +162,7 @@ fn judge_certificate(bundle: &Bundle, blob: Blob<'_>, bound: bool, root: &TrustR
     expect_evidence(!logged || if in_library { result.tlog_verified() } else { logged_here }, "an entry in a log")?;
     expect_evidence(!result.verified_timestamps().is_empty(), "a time")?;
     let times = sorted_times(&result);
-    log::check_retirement(bundle, root, &times)?;
+    log::check_windows(bundle, root, &times)?;
     let identity = Identity::from_certificate(certificate.as_bytes())?;
     let log_index = if logged { log_index(bundle) } else { None };
     Ok(Evidence { signer: Signer::Certificate(Box::new(identity)), times, log_index, logged })

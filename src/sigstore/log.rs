@@ -36,12 +36,16 @@ pub(super) fn check_entries(bundle: &Bundle, root: &TrustRoot, promise_suffices:
     Ok(())
 }
 
-/// A log key that was retired before the signature was made vouches for nothing. Times that the log itself signed
-/// are held to its window by the library; this is for entries that are dated by a timestamp authority.
-pub(super) fn check_retirement(bundle: &Bundle, root: &TrustRoot, times: &[jiff::Timestamp]) -> Result<(), Rejection> {
-    for entry in bundle.log_entries() {
-        let end = root.log(entry.log_id.key_id.as_bytes()).and_then(|log| log.valid_for.end);
-        if let Some(end) = end
+/// A log key that was retired before the signature was made, or not in use yet, vouches for nothing. Times that the
+/// log itself signed are held to its window by the library; this is for entries dated by a timestamp authority.
+pub(super) fn check_windows(bundle: &Bundle, root: &TrustRoot, times: &[jiff::Timestamp]) -> Result<(), Rejection> {
+    let windows = bundle.log_entries().filter_map(|entry| root.log(entry.log_id.key_id.as_bytes()));
+    for window in windows.map(|log| log.valid_for) {
+        if times.iter().any(|time| *time < window.start) {
+            let message = format!("the log's key was used from {} on, after the signature was made", window.start);
+            return Err(reject("log-not-yet-valid", message));
+        }
+        if let Some(end) = window.end
             && times.iter().any(|time| *time > end)
         {
             let message = format!("the log's key was retired at {end}, before the signature was made");

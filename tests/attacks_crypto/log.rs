@@ -65,7 +65,6 @@ refused! {
     fn g12_log_of_the_future_is_refused, Tlog: [
         log::log_not_yet_trusted(Dsse), log::log_not_yet_trusted(Intoto),
     ];
-    #[ignore = "open: the start of a Rekor v2 log's window is not held against the timestamp"]
     fn g12_rekor_v2_log_of_the_future_is_refused, Tlog: [
         log::log_not_yet_trusted(Tiled), log::log_not_yet_trusted(TiledDsse),
     ];
