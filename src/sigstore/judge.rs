@@ -113,8 +113,9 @@ fn judge_key_in_log(
     let result =
         root.verifier().verify(blob, bundle.sigstore(), &policy).map_err(|error| reject_verification(error, bound))?;
     expect_evidence(if in_library { result.tlog_verified() } else { logged_here }, "an entry in a log")?;
+    log::check_bodies(bundle, None)?;
     let times = sorted_times(&result);
-    log::check_retirement(bundle, root, &times)?;
+    log::check_windows(bundle, root, &times)?;
     Ok(Evidence { signer: key_signer(key), times, log_index: log_index(bundle), logged: true })
 }
 
@@ -161,8 +162,9 @@ fn judge_certificate(bundle: &Bundle, blob: Blob<'_>, bound: bool, root: &TrustR
     expect_evidence(!logged || result.sct_verified(), "a certificate in a CT log")?;
     expect_evidence(!logged || if in_library { result.tlog_verified() } else { logged_here }, "an entry in a log")?;
     expect_evidence(!result.verified_timestamps().is_empty(), "a time")?;
+    log::check_bodies(bundle, Some(certificate.as_bytes()))?;
     let times = sorted_times(&result);
-    log::check_retirement(bundle, root, &times)?;
+    log::check_windows(bundle, root, &times)?;
     let identity = Identity::from_certificate(certificate.as_bytes())?;
     let log_index = if logged { log_index(bundle) } else { None };
     Ok(Evidence { signer: Signer::Certificate(Box::new(identity)), times, log_index, logged })

@@ -1,13 +1,20 @@
 //! What the library leaves to us of a log entry: that the log which the entry names is the one that signed the
 //! checkpoint, and that every entry is of a kind that can describe this bundle.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 use sigstore_types::bundle::{InclusionProof, TransparencyLogEntry};
-use sigstore_types::{KindVersion, SignatureContent};
+use sigstore_types::{DerCertificate, KindVersion, SignatureContent};
 
 use super::rejection::Rejection;
 use super::root::{Log, TrustRoot};
 use crate::attestation::bundle::Bundle;
 use crate::class::Class;
+use crate::json::{self, Shape};
+
+/// Bodies are the log's own canonical JSON, or none of ours.
+const BODY: Shape = Shape { name: "log entry", known: &["apiVersion", "kind", "spec"], opaque: &[] };
 
 /// Checks every entry before any cryptography of the library. There must be one; each must carry an inclusion proof,
 /// unless `promise_suffices` (bundle v0.1, by an explicit policy).
@@ -36,12 +43,43 @@ pub(super) fn check_entries(bundle: &Bundle, root: &TrustRoot, promise_suffices:
     Ok(())
 }
 
-/// A log key that was retired before the signature was made vouches for nothing. Times that the log itself signed
-/// are held to its window by the library; this is for entries that are dated by a timestamp authority.
-pub(super) fn check_retirement(bundle: &Bundle, root: &TrustRoot, times: &[jiff::Timestamp]) -> Result<(), Rejection> {
-    for entry in bundle.log_entries() {
-        let end = root.log(entry.log_id.key_id.as_bytes()).and_then(|log| log.valid_for.end);
-        if let Some(end) = end
+/// What the library does not compare in the bodies that it reads: the kind that a body says it is of, and the
+/// certificate in an entry of kind intoto 0.0.2, of which it compares the key alone.
+pub(super) fn check_bodies(bundle: &Bundle, certificate: Option<&[u8]>) -> Result<(), Rejection> {
+    let mismatch = |what: &str| reject("log-entry-mismatch", format!("the log entry is about another {what}"));
+    for entry in &bundle.sigstore().verification_material.tlog_entries {
+        let kind = entry.kind_version;
+        let body: Value = json::parse(entry.canonicalized_body.as_bytes(), &BODY)
+            .map_err(|error| reject("malformed-log-entry", error.to_string()))?;
+        if body["kind"] != kind.kind() || body["apiVersion"] != kind.version() {
+            return Err(mismatch("kind of content than it says"));
+        }
+        if let (KindVersion::IntotoV002, Some(certificate)) = (kind, certificate)
+            && intoto_certificate(&body).is_none_or(|logged| logged.as_bytes() != certificate)
+        {
+            return Err(mismatch("certificate"));
+        }
+    }
+    Ok(())
+}
+
+/// The certificate of the one signature, as base64 of PEM (rekor, pkg/types/intoto/v0.0.2).
+fn intoto_certificate(body: &Value) -> Option<DerCertificate> {
+    let key = body.pointer("/spec/content/envelope/signatures/0/publicKey")?.as_str()?;
+    let pem = String::from_utf8(STANDARD.decode(key).ok()?).ok()?;
+    DerCertificate::from_pem(pem.trim()).ok()
+}
+
+/// A log key that was retired before the signature was made, or not in use yet, vouches for nothing. Times that the
+/// log itself signed are held to its window by the library; this is for entries dated by a timestamp authority.
+pub(super) fn check_windows(bundle: &Bundle, root: &TrustRoot, times: &[jiff::Timestamp]) -> Result<(), Rejection> {
+    let windows = bundle.log_entries().filter_map(|entry| root.log(entry.log_id.key_id.as_bytes()));
+    for window in windows.map(|log| log.valid_for) {
+        if times.iter().any(|time| *time < window.start) {
+            let message = format!("the log's key was used from {} on, after the signature was made", window.start);
+            return Err(reject("log-not-yet-valid", message));
+        }
+        if let Some(end) = window.end
             && times.iter().any(|time| *time > end)
         {
             let message = format!("the log's key was retired at {end}, before the signature was made");

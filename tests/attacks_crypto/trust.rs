@@ -38,7 +38,6 @@ refused! {
     fn g15_leaf_whose_key_may_not_sign_is_refused, Trust: [
         certificate::leaf_key_that_may_not_sign(), certificate::leaf_without_key_usage(),
     ];
-    #[ignore = "open: key usages beside digitalSignature are not looked at"]
     fn g15_leaf_whose_key_may_certify_is_refused, Trust: certificate::leaf_key_that_may_certify();
     fn g15_leaf_that_is_an_authority_is_refused, Trust: certificate::leaf_that_is_an_authority();
     fn g15_sha1_is_refused, Trust: certificate::leaf_signed_with_sha1();
