@@ -8,6 +8,7 @@
 //! every verified time; the subject is bound here, to the very payload bytes whose signature was verified. One
 //! verified time suffices, so one authority cannot fill a threshold twice: there is none.
 
+mod chain;
 mod dsse_entry;
 mod identity;
 mod intoto_entry;

@@ -17,7 +17,7 @@ use super::rejection::Rejection;
 use super::root::{Instance, TrustRoot};
 use super::{Blob, KeyLog, Signer, Trust};
 use crate::attestation::bundle::{Bundle, BundleVersion, Material};
-use crate::class::Class;
+use crate::class::{Class, Classified};
 use crate::content::Digest;
 
 /// How far a signed time may lie ahead of the local clock, in seconds. Two machines rarely agree to the second; a
@@ -42,12 +42,27 @@ pub(super) fn judge(
     now: Timestamp,
 ) -> Result<Evidence, Rejection> {
     let evidence = match *trust {
-        Trust::Key { key, log: KeyLog::None } => judge_key_alone(bundle, blob, key)?,
-        Trust::Key { key, log: KeyLog::Required(root) } => judge_key_in_log(bundle, blob, bound, key, root)?,
-        Trust::Keyless { root } => judge_certificate(bundle, blob, bound, root)?,
-    };
+        Trust::Key { key, log: KeyLog::None } => judge_key_alone(bundle, blob, key),
+        Trust::Key { key, log: KeyLog::Required(root) } => {
+            judge_key_in_log(bundle, blob, bound, key, root).map_err(|rejection| explain(rejection, root))
+        }
+        Trust::Keyless { root } => {
+            judge_certificate(bundle, blob, bound, root).map_err(|rejection| explain(rejection, root))
+        }
+    }?;
     check_clock(&evidence.times, now)?;
     Ok(evidence)
+}
+
+/// An authority that was not found may be one that the trust root lists in vain.
+fn explain(rejection: Rejection, root: &TrustRoot) -> Rejection {
+    match (rejection.class(), root.left_out()) {
+        (Class::Trust | Class::Time, [reason, ..]) => {
+            let message = format!("{}; the trust root lists what vouches for nothing: {reason}", rejection.message());
+            Rejection::new(rejection.class(), rejection.code(), message)
+        }
+        _ => rejection,
+    }
 }
 
 /// A key and nothing else: the signature over the envelope's PAE (DSSE, protocol.md), or over the blob.

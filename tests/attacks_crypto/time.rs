@@ -26,10 +26,8 @@ refused! {
     fn g14_authority_without_the_usage_is_refused, Time: [
         time::authority_without_time_stamping(), time::authority_for_code_signing(),
     ];
-    #[ignore = "open: criticality of a timestamping authority's usage is not looked at"]
-    fn g14_authority_whose_usage_is_not_critical_is_refused, Time | Trust: time::authority_usage_not_critical();
-    #[ignore = "open: other usages of a timestamping authority are not looked at"]
-    fn g14_authority_with_a_second_usage_is_refused, Time | Trust: time::authority_with_a_second_usage();
+    fn g14_authority_whose_usage_is_not_critical_is_refused, Time: time::authority_usage_not_critical();
+    fn g14_authority_with_a_second_usage_is_refused, Time: time::authority_with_a_second_usage();
     fn g14_imprint_of_another_signature_is_refused, Time: time::timestamp_over_another_signature();
     fn g14_sha1_imprint_is_refused, Time: time::timestamp_with_sha1_imprint();
     fn g14_timestamp_that_was_not_granted_is_refused, Time: time::timestamp_not_granted();
