@@ -385,7 +385,8 @@ fn read_proof(wire: wire::Proof) -> Result<InclusionProof, AttestationError> {
     };
     let checkpoint = wire.checkpoint.map(|Obj(checkpoint)| checkpoint.envelope).unwrap_or_default();
     bounded("bytes in a checkpoint", checkpoint.len(), MATERIAL)?;
-    let checkpoint = CheckpointData::new(checkpoint).map_err(|error| malformed(format!("its checkpoint: {error}")))?;
+    let checkpoint =
+        CheckpointData::new(checkpoint).map_err(|error| AttestationError::Checkpoint(error.to_string()))?;
     Ok(InclusionProof::new(
         index(wire.log_index)?,
         hash(wire.root_hash)?,

@@ -165,6 +165,10 @@ fn judge_certificate(bundle: &Bundle, blob: Blob<'_>, bound: bool, root: &TrustR
             let message = "the bundle has a log entry, and GitHub's instance has no log";
             return Err(Rejection::new(Class::Tlog, "unknown-log", message));
         }
+        if inner.verification_material.timestamp_verification_data.rfc3161_timestamps.is_empty() {
+            let message = "the bundle has no timestamp, and GitHub's instance has no other time";
+            return Err(Rejection::new(Class::Time, "no-verified-time", message));
+        }
         policy.skip_tlog_unsafe().skip_sct()
     };
     if logged && !bundle.intoto_entries().is_empty() {

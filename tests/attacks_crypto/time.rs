@@ -42,7 +42,7 @@ refused! {
     ];
     fn d09_many_timestamps_are_refused, Limit: time::timestamps_repeated(1000);
 
-    fn g14_github_bundle_without_a_timestamp_is_refused, Time | Format: time::github_without_timestamp();
+    fn g14_github_bundle_without_a_timestamp_is_refused, Time: time::github_without_timestamp();
     fn g11_github_bundle_stamped_after_its_certificate_is_refused, Trust: time::github_stamped_late();
 }
 
