@@ -17,6 +17,7 @@ mod log;
 mod rejection;
 mod root;
 mod tiled_entry;
+mod timestamp;
 
 use jiff::Timestamp;
 use sigstore_types::{Artifact, Sha256Hash};

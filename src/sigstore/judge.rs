@@ -15,6 +15,7 @@ use super::log;
 use super::rejection::Rejection;
 use super::root::{Instance, TrustRoot};
 use super::tiled_entry::{self, Maker};
+use super::timestamp;
 use super::{Blob, KeyLog, Signer, Trust};
 use crate::attestation::bundle::{Bundle, BundleVersion, Material};
 use crate::class::{Class, Classified};
@@ -134,6 +135,7 @@ fn judge_key_in_log(
         root.verifier().verify(blob, bundle.sigstore(), &policy).map_err(|error| reject_verification(error, bound))?;
     expect_evidence(if in_library { result.tlog_verified() } else { logged_here }, "an entry in a log")?;
     log::check_bodies(bundle, None)?;
+    timestamp::check_all(bundle, root)?;
     let times = sorted_times(&result);
     log::check_windows(bundle, root, &times)?;
     Ok(Evidence { signer: key_signer(key), times, log_index: log_index(bundle), logged: true })
@@ -186,6 +188,7 @@ fn judge_certificate(bundle: &Bundle, blob: Blob<'_>, bound: bool, root: &TrustR
     expect_evidence(!logged || if in_library { result.tlog_verified() } else { logged_here }, "an entry in a log")?;
     expect_evidence(!result.verified_timestamps().is_empty(), "a time")?;
     log::check_bodies(bundle, Some(certificate.as_bytes()))?;
+    timestamp::check_all(bundle, root)?;
     let times = sorted_times(&result);
     log::check_windows(bundle, root, &times)?;
     let identity = Identity::from_certificate(certificate.as_bytes())?;
