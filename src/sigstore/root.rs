@@ -208,6 +208,12 @@ impl TrustRoot {
             .map(|certificate| certificate.raw_bytes.as_bytes())
     }
 
+    /// The certificate with which each timestamp authority signs.
+    pub(super) fn time_stampers(&self) -> impl Iterator<Item = &[u8]> {
+        let chains = self.root.timestamp_authorities.iter().map(|authority| &authority.cert_chain.certificates);
+        chains.filter_map(|chain| chain.first()).map(|certificate| certificate.raw_bytes.as_bytes())
+    }
+
     /// The key of a CT log that was believed at this time.
     pub(super) fn ct_log_at(&self, id: &[u8], time: Timestamp) -> Option<&DerPublicKey> {
         let log = self.root.ctlogs.iter().find(|log| log.log_id.key_id.as_bytes() == id)?;
