@@ -429,8 +429,31 @@ pub struct ImageConfig {
 
 const CONFIG_SHAPE: Shape = Shape {
     name: "image config",
-    known: &["os", "architecture", "variant", "rootfs", "diff_ids", "type", "config", "history"],
-    opaque: &["config", "container_config", "history"],
+    // Engines written in Go obey a `user` or an `ENV` as well: what is judged must be all that they see.
+    known: &[
+        "os",
+        "architecture",
+        "variant",
+        "rootfs",
+        "diff_ids",
+        "type",
+        "config",
+        "history",
+        "User",
+        "Env",
+        "Entrypoint",
+        "Cmd",
+        "WorkingDir",
+        "Volumes",
+        "Labels",
+        "ExposedPorts",
+        "Healthcheck",
+        "OnBuild",
+        "Shell",
+        "StopSignal",
+        "ArgsEscaped",
+    ],
+    opaque: &["Labels", "Volumes", "ExposedPorts", "history"],
 };
 
 #[derive(Deserialize)]
@@ -519,4 +542,24 @@ fn optional_object<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
 
 fn nullable_map<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i13_a_config_says_the_same_to_every_reader() {
+        let config = |run: &str| {
+            let text = format!(
+                r#"{{"os":"linux","architecture":"amd64","rootfs":{{"type":"layers","diff_ids":[]}},"config":{run}}}"#
+            );
+            ImageConfig::parse(text.as_bytes())
+        };
+        let read = config(r#"{"Cmd":["/x"],"Labels":{"a":"1","A":"2"},"Env":["USER=x"]}"#).unwrap();
+        assert_eq!((read.cmd.len(), read.labels.len()), (1, 2));
+        for hidden in ["env", "ENV", "user", "workingdir", "volumes", "entrypoint", "healthcheck", "onbuild"] {
+            assert!(config(&format!(r#"{{"Cmd":["/x"],"{hidden}":null}}"#)).is_err(), "{hidden}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! A file is either the old one or the new one, whatever happens: a crash, a full disk, two runs at once.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -56,30 +57,21 @@ impl Classified for StateError {
     }
 }
 
-/// Where things are kept, by the XDG base directory specification.
-#[derive(Debug, Clone)]
-pub struct Dirs {
-    /// `$XDG_CACHE_HOME/bulla`: may be deleted at any time.
-    pub cache: PathBuf,
-    /// `$XDG_CONFIG_HOME/bulla`: what the person configured.
-    pub config: PathBuf,
+/// `$XDG_CACHE_HOME/bulla`: what may be deleted at any time. `var` reads this process's environment.
+pub fn cache_dir(var: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, StateError> {
+    below_home(var, "XDG_CACHE_HOME", ".cache").ok_or(StateError::NoHome("the cache", "XDG_CACHE_HOME"))
 }
 
-impl Dirs {
-    /// Reads the folders from environment variables; relative values are ignored, as the specification says.
-    pub fn from_env(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Self, StateError> {
-        let absolute = |name: &str| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let below = |name: &'static str, home_child: &str, what: &'static str| {
-            absolute(name)
-                .or_else(|| absolute("HOME").map(|home| home.join(home_child)))
-                .map(|base| base.join("bulla"))
-                .ok_or(StateError::NoHome(what, name))
-        };
-        Ok(Self {
-            cache: below("XDG_CACHE_HOME", ".cache", "the cache")?,
-            config: below("XDG_CONFIG_HOME", ".config", "the configuration")?,
-        })
-    }
+/// `$XDG_CONFIG_HOME/bulla`: what the person configured; nothing for a process without a home.
+pub fn config_dir(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    below_home(var, "XDG_CONFIG_HOME", ".config")
+}
+
+/// By the XDG base directory specification; relative values are ignored, as it says.
+fn below_home(var: impl Fn(&str) -> Option<OsString>, name: &str, home_child: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute(name).or_else(|| absolute("HOME").map(|home| home.join(home_child)))?;
+    Some(base.join("bulla"))
 }
 
 /// Creates a folder and its parents.

@@ -30,7 +30,7 @@ fn access(args: &InputArgs) -> Access {
 
 /// The inputs that this machine can get.
 pub(crate) fn inputs(args: &InputArgs, world: &World) -> Result<Inputs, Failure> {
-    let inputs = Inputs::new(&world.dirs()?.cache).with_folders(args.inputs.clone());
+    let inputs = Inputs::new(&world.cache()?).with_folders(args.inputs.clone());
     Ok(inputs.with_mirrors(mirrors(args, world)?, access(args)))
 }
 

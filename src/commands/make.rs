@@ -235,7 +235,7 @@ pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
 }
 
 fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Result<BuildRecord, Failure> {
-    let cache = world.dirs()?.cache;
+    let cache = world.cache()?;
     let host = Host::from_env(|name| world.var(name));
     let line = Line::new();
     let world = build::World {
@@ -250,7 +250,7 @@ fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Res
 /// Builds a bundled template for this machine into a layout of the cache, for `launch --rebuild`.
 pub(crate) fn rebuild(name: &str, offline: bool, world: &World) -> Result<(Layout, Digest), Failure> {
     let template = Template::bundled(name)?;
-    let output = world.dirs()?.cache.join("rebuild").join(name);
+    let output = world.cache()?.join("rebuild").join(name);
     let request = BuildRequest {
         template: &template,
         bundled: true,
@@ -268,7 +268,7 @@ pub(crate) fn rebuild(name: &str, offline: bool, world: &World) -> Result<(Layou
 
 /// Which engine would build, for `doctor`.
 pub(crate) fn engine_found(world: &World) -> Result<String, Failure> {
-    let work = world.dirs()?.cache.join("work");
+    let work = world.cache()?.join("work");
     state::create_dir(&work)?;
     let (engine, _) = engine::find(Choice::Auto, &Host::from_env(|name| world.var(name)), &work)?;
     Ok(engine.display())

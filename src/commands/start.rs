@@ -215,7 +215,7 @@ pub(crate) fn doctor(world: &World) -> Result<Exit, Failure> {
     say("runtime", runtime.map(|runtime| format!("{} {}", runtime.kind.as_str(), runtime.version)));
     say("engine", super::make::engine_found(world));
     say("policy", chosen_policy(&PolicyArgs::default(), world).map(|policy| policy.origin().to_owned()));
-    say("cache", world.dirs().map(|dirs| dirs.cache.display().to_string()));
+    say("cache", world.cache().map(|cache| cache.display().to_string()));
     print(&text)?;
     Ok(exit)
 }

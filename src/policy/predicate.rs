@@ -157,13 +157,37 @@ impl SbomRule {
                 format!("it lists {found} packages, and the rule asks for {wanted} or more"),
             );
         }
-        for package in summary.packages.iter().flat_map(|package| &package.purls) {
-            if let Some(denied) = self.deny.iter().find(|denied| sbom::purl::covers(denied, package)) {
-                return refused("denied-package", format!("it lists {package}, and the rule denies {denied}"));
+        if self.deny.is_empty() {
+            return Ok(());
+        }
+        for package in &summary.packages {
+            // What cannot be compared could be what is denied.
+            if let Some(odd) = package.purls.iter().find(|purl| purl.parse::<PackageUrl<'_>>().is_err()) {
+                return refused(
+                    "unreadable-purl",
+                    format!("it lists {odd:?}, which is no purl, and the rule denies some"),
+                );
+            }
+            if let Some(denied) = self.deny.iter().find(|denied| names(denied, package)) {
+                let version = package.version.as_deref().unwrap_or_default();
+                return refused(
+                    "denied-package",
+                    format!("it lists {} {version}, and the rule denies {denied}", package.name),
+                );
             }
         }
         Ok(())
     }
+}
+
+/// Whether a package of an SBOM is what a purl denies: by its own purls, or by name and version where it has none.
+fn names(denied: &PackageUrl<'_>, package: &sbom::read::SbomPackage) -> bool {
+    if !package.purls.is_empty() {
+        return package.purls.iter().any(|purl| sbom::purl::covers(denied, purl));
+    }
+    let qualified = denied.namespace().map(|namespace| format!("{namespace}/{}", denied.name()));
+    let same_name = package.name == denied.name() || Some(&package.name) == qualified.as_ref();
+    same_name && denied.version().is_none_or(|version| package.version.as_deref().is_none_or(|own| own == version))
 }
 
 /// `git+https://host/repo@ref` without the ref, and without `git+` or `.git`, which writers set as they like.
