@@ -105,9 +105,9 @@ run bulla verify "$image" --policy "$place/policy.toml"
 
 say "8. Launched, by digest, with nothing that it does not need"
 network=
-if ! docker info >/dev/null 2>&1 && ! podman info >/dev/null 2>&1; then
+if ! docker info >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ] && command -v dockerd >/dev/null 2>&1; then
-        echo "no container engine answers, so docker runs for the quickstart alone, without a network bridge"
+        echo "no docker daemon answers, so one runs for the quickstart alone, without a network bridge"
         DOCKER_HOST=unix://$place/docker.sock
         export DOCKER_HOST
         network="--network none"

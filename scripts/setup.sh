@@ -20,6 +20,7 @@ buildah                buildah          test,quickstart  runs Dockerfiles withou
 docker.io              dockerd          test,quickstart  runs containers, and Dockerfiles too
 docker-registry        docker-registry  test,quickstart  a registry on this machine
 jq                     jq               test,quickstart  tampers with an image, for its refusal
+gnupg                  gpg              test             signs the archive that a test makes
 podman                 podman           test             runs containers without a daemon
 uidmap                 newuidmap        test             containers without root
 skopeo                 skopeo           test             another reader of layouts and registries

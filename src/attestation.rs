@@ -75,6 +75,9 @@ pub enum AttestationError {
     /// A bundle that breaks a rule of the Sigstore bundle format, or one of ours.
     #[error("the bundle is not acceptable: {0}")]
     Bundle(String),
+    /// A log's checkpoint that is none.
+    #[error("the bundle's checkpoint is not acceptable: {0}")]
+    Checkpoint(String),
     /// A media type that is not that of a known bundle version.
     #[error("{0:?} is not the media type of a Sigstore bundle v0.1, v0.2 or v0.3")]
     BundleVersion(String),
@@ -101,6 +104,7 @@ impl Classified for AttestationError {
         match self {
             Self::Json(error) => error.class(),
             Self::TooMany { .. } => Class::Limit,
+            Self::Checkpoint(_) => Class::Tlog,
             _ => Class::Format,
         }
     }
@@ -110,6 +114,7 @@ impl Classified for AttestationError {
             Self::Statement(_) => "malformed-statement",
             Self::StatementType(_) => "unknown-statement-type",
             Self::Bundle(_) => "malformed-bundle",
+            Self::Checkpoint(_) => "invalid-checkpoint",
             Self::BundleVersion(_) => "unknown-bundle-version",
             Self::PayloadType(_) => "unknown-payload-type",
             Self::Signatures(_) => "not-one-signature",

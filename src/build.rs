@@ -8,7 +8,7 @@ mod documents;
 mod record;
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Seek};
+use std::io::{BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 pub use documents::OWN_DEPENDENCIES;
@@ -20,14 +20,16 @@ use crate::adapters::layout::LayoutWriter;
 use crate::adapters::state::StateError;
 use crate::adapters::{Event, Progress, StoreError};
 use crate::class::{Class, Classified};
-use crate::content::{Digest, Hashing};
+use crate::content::Digest;
 use crate::describe;
 use crate::dockerfile::{Dockerfile, DockerfileError};
 use crate::home;
 use crate::lock::{self, LockingError};
 use crate::lockfile::{Input, Lock};
+use crate::oci::diff::{self, Change, Difference, Why};
 use crate::oci::normalize::compress::Compression;
 use crate::oci::normalize::{self, Canonical, NormalizeError, Options, RULES};
+use crate::oci::tree::Inode;
 use crate::oci::{Platform, names};
 use crate::sbom::{self, Described, Inventory, SbomError, Scanner};
 use crate::template::Template;
@@ -165,7 +167,7 @@ pub fn build(request: &BuildRequest<'_>, world: &World<'_>) -> Result<BuildRecor
         let again = build.make()?;
         if again.canonical.digest() != made.canonical.digest() {
             let (first, second) = (made.canonical.digest(), again.canonical.digest());
-            return Err(BuildError::NotReproducible { first, second, paths: differences(&made.paths, &again.paths) });
+            return Err(BuildError::NotReproducible { first, second, paths: made.differences(&again)? });
         }
         builds = 2;
     }
@@ -182,27 +184,35 @@ struct Build<'a> {
 }
 
 /// An image, made and not yet written to its place.
-struct Made<F> {
+struct Made {
     engine: Engine,
     passed_over: Vec<String>,
     raw_image: Digest,
     canonical: Canonical,
     inventory: Inventory,
-    /// The new layer's stored bytes.
-    blob: F,
-    /// Every path of the image with a digest of what it is; only where two builds are compared.
-    paths: BTreeMap<String, (String, Digest)>,
-    /// Keeps the folder of the build until the layer was taken out of it.
-    _place: Workplace,
+    /// The folder of the build, with the new layer's stored bytes in [`LAYER`].
+    place: Workplace,
+}
+
+/// The file of a build's folder that takes the new layer.
+const LAYER: &str = "layer";
+
+impl Made {
+    /// Compares two images, for a person: the first paths and settings that differ.
+    fn differences(&self, other: &Self) -> Result<Vec<String>, BuildError> {
+        let (own, others) = (|| self.place.open(LAYER), || other.place.open(LAYER));
+        let (first, second) = (as_source(&self.canonical, &own), as_source(&other.canonical, &others));
+        Ok(said(&diff::diff(&first, &second)?))
+    }
 }
 
 impl Build<'_> {
     /// Runs the engine once, and writes what it made canonically.
-    fn make(&self) -> Result<Made<impl std::io::Read + use<>>, BuildError> {
+    fn make(&self) -> Result<Made, BuildError> {
         let Self { request, world, lock, .. } = self;
         let epoch = lock.source_date_epoch;
         let place = Workplace::create(world.work, epoch)?;
-        let (engine, passed_over) = engine::find(request.engine, world.host, place.path())?;
+        let (engine, passed_over) = engine::find(request.engine, world.host, place.runtime())?;
         (world.progress)(Event::Step(&format!(
             "unpacking what {} inputs need to install themselves",
             self.inputs.len()
@@ -211,6 +221,7 @@ impl Build<'_> {
         let job = Job {
             context: place.context(),
             work: place.path().to_owned(),
+            runtime: place.runtime().to_owned(),
             tag: format!("localhost/bulla-build:{}", place.word()),
             platform: request.platform.clone(),
             source_date_epoch: epoch,
@@ -224,27 +235,13 @@ impl Build<'_> {
         let image = normalize::EngineImage { config: &raw.config, layers };
         let options =
             Options { epoch, mount_points: self.mount_points.clone(), labels: self.labels(), ..Options::default() };
-        let (spool, mut blob) = (place.file("spool")?, place.file("layer")?);
-        let (mut scanner, mut paths) = (Scanner::new(), BTreeMap::new());
-        let canonical = normalize::normalize(
-            &image,
-            &options,
-            spool,
-            BufWriter::with_capacity(1 << 20, &mut blob),
-            Some(&mut |path, inode, content| {
-                let mut content = Hashing::new(content);
-                describe::scan(&mut scanner, path, inode, &mut content)?;
-                if request.check {
-                    std::io::copy(&mut content, &mut std::io::sink())?;
-                    let what = format!("{:?} {:o} {}:{}", inode.kind, inode.mode, inode.uid, inode.gid);
-                    paths.insert(String::from_utf8_lossy(path).into_owned(), (what, content.finish().1));
-                }
-                Ok(())
-            }),
-        )?;
-        blob.rewind().map_err(StateError::io("read", place.path()))?;
+        let blob = BufWriter::with_capacity(1 << 20, place.file(LAYER)?);
+        let mut scanner = Scanner::new();
+        let mut observe =
+            |path: &[u8], inode: &Inode, content: &mut dyn Read| describe::scan(&mut scanner, path, inode, content);
+        let canonical = normalize::normalize(&image, &options, place.file("spool")?, blob, Some(&mut observe))?;
         let inventory = scanner.finish()?;
-        Ok(Made { engine, passed_over, raw_image: raw.digest, canonical, inventory, blob, paths, _place: place })
+        Ok(Made { engine, passed_over, raw_image: raw.digest, canonical, inventory, place })
     }
 
     /// Labels of the image: the template's, and those that bulla alone can say. They name no commit, so that the same
@@ -264,17 +261,13 @@ impl Build<'_> {
     }
 
     /// Writes layout, documents and record, and puts them in their place.
-    fn write(
-        &self,
-        made: Made<impl std::io::Read>,
-        builds: u32,
-        mut writer: LayoutWriter,
-    ) -> Result<BuildRecord, BuildError> {
+    fn write(&self, made: Made, builds: u32, mut writer: LayoutWriter) -> Result<BuildRecord, BuildError> {
         let Self { request, lock, .. } = self;
         let (template, canonical) = (request.template, &made.canonical);
         let name = format!("{}:{}", template.name, template.manifest.release);
         if let Some(layer) = canonical.written() {
-            writer.add_blob(&layer.descriptor.media_type, made.blob)?;
+            let blob = made.place.open(LAYER).map_err(StateError::io("read", made.place.path()))?;
+            writer.add_blob(&layer.descriptor.media_type, blob)?;
         }
         let config = writer.add_blob(names::CONFIG, &*canonical.config)?;
         let image = writer.add_manifest(names::MANIFEST, &canonical.manifest, Some(&name))?;
@@ -358,30 +351,47 @@ impl Build<'_> {
     }
 }
 
+fn word(why: &Why) -> String {
+    match why {
+        Why::Content(first, second) if first == second => format!("another content of {first} bytes"),
+        Why::Content(first, second) => format!("another content, {first} and {second} bytes"),
+        Why::Kind(first, second)
+        | Why::Mode(first, second)
+        | Why::Owner(first, second)
+        | Why::Link(first, second)
+        | Why::Device(first, second)
+        | Why::HardLink(first, second) => format!("{first} and {second}"),
+        Why::Mtime(first, second) => format!("dated {first} and {second}"),
+        Why::Xattrs(names) => format!("extended attributes {}", names.join(", ")),
+    }
+}
+
+/// A canonical image of one layer, to be read again.
+fn as_source<'a>(
+    canonical: &'a Canonical,
+    open: &'a dyn Fn() -> std::io::Result<Box<dyn Read>>,
+) -> normalize::EngineImage<'a> {
+    let written = canonical.written().into_iter();
+    let layers = written.map(|layer| normalize::Source { descriptor: layer.descriptor.clone(), open });
+    normalize::EngineImage { config: &canonical.config, layers: layers.collect() }
+}
+
 /// How many differing paths are named.
 const NAMED: usize = 20;
 
-/// The first paths that two images do not have in common, and what differs in them.
-fn differences(first: &BTreeMap<String, (String, Digest)>, second: &BTreeMap<String, (String, Digest)>) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (path, (what, content)) in first {
-        match second.get(path) {
-            None => lines.push(format!("{path}: only in the first")),
-            Some((other, _)) if other != what => lines.push(format!("{path}: {what} and {other}")),
-            Some((_, other)) if other != content => lines.push(format!("{path}: another content")),
-            Some(_) => {}
-        }
+fn said(difference: &Difference) -> Vec<String> {
+    let file = |file: &diff::FileChange| match &file.change {
+        Change::Added => format!("{}: only in the second", file.path),
+        Change::Removed => format!("{}: only in the first", file.path),
+        Change::Changed(why) => format!("{}: {}", file.path, why.iter().map(word).collect::<Vec<_>>().join(", ")),
+    };
+    let config = |one: &diff::ConfigChange| format!("config: {}: {:?} and {:?}", one.at, one.from, one.to);
+    let mut lines: Vec<_> = difference.files.iter().take(NAMED).map(file).collect();
+    let paths = difference.added + difference.removed + difference.changed;
+    let unsaid = paths.saturating_sub(lines.len() as u64);
+    if unsaid > 0 {
+        lines.push(format!("and {unsaid} more paths"));
     }
-    lines.extend(
-        second.keys().filter(|path| !first.contains_key(*path)).map(|path| format!("{path}: only in the second")),
-    );
-    if lines.is_empty() {
-        lines.push("the file systems are alike; times, links or the config differ".to_owned());
-    }
-    if lines.len() > NAMED {
-        let more = lines.len() - NAMED;
-        lines.truncate(NAMED);
-        lines.push(format!("and {more} more"));
-    }
+    lines.extend(difference.config.iter().take(NAMED).map(config));
     lines
 }

@@ -14,15 +14,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// `launch` ends with the container's own code, or with 125 when nothing was started.
 #[derive(Debug, Parser)]
 #[command(name = "bulla", version, max_term_width = 100)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Check that an image is what its policy asks for
     Verify(VerifyArgs),
     /// Verify an image and start exactly that in a hardened container
@@ -62,216 +62,228 @@ pub enum Command {
 
 /// Where the rules come from.
 #[derive(Debug, Args, Clone, Default)]
-pub struct PolicyArgs {
+pub(crate) struct PolicyArgs {
     /// Policy file; without one: the user's, else the system's, else the one inside bulla
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "identity"])]
-    pub policy: Option<PathBuf>,
+    pub(crate) policy: Option<PathBuf>,
     /// Trust this public key alone, and ask for no log
     #[arg(long, value_name = "FILE", conflicts_with = "identity")]
-    pub key: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
     /// Trust this exact certificate identity alone
     #[arg(long, value_name = "SAN", requires = "issuer")]
-    pub identity: Option<String>,
+    pub(crate) identity: Option<String>,
     /// The exact OIDC issuer of that identity
     #[arg(long, value_name = "URL", requires = "identity")]
-    pub issuer: Option<String>,
+    pub(crate) issuer: Option<String>,
     /// What there must be, with --key or --identity [default: signature,provenance,sbom]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub require: Vec<String>,
+    pub(crate) require: Vec<String>,
 }
 
 /// How an image is found.
 #[derive(Debug, Args, Clone, Default)]
-pub struct SourceArgs {
+pub(crate) struct SourceArgs {
     /// Which platform of an index [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<Platform>,
+    pub(crate) platform: Option<Platform>,
     /// Apply the rules for NAME to a layout, which has no repository of its own
     #[arg(long = "as", value_name = "NAME")]
-    pub as_name: Option<String>,
+    pub(crate) as_name: Option<String>,
     /// Use nothing but what is on this machine
     #[arg(long)]
-    pub offline: bool,
+    pub(crate) offline: bool,
     #[command(flatten)]
-    pub registry: RegistryArgs,
+    pub(crate) registry: RegistryArgs,
 }
 
 /// How registries are talked to.
 #[derive(Debug, Args, Clone, Default)]
-pub struct RegistryArgs {
+pub(crate) struct RegistryArgs {
     /// Allow plain http to this registry: anybody on the way can answer in its place
     #[arg(long, value_name = "HOST")]
-    pub insecure_registry: Vec<String>,
+    pub(crate) insecure_registry: Vec<String>,
 }
 
 /// `bulla verify`
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// The image
-    pub image: String,
+    pub(crate) image: String,
     #[command(flatten)]
-    pub policy: PolicyArgs,
+    pub(crate) policy: PolicyArgs,
     #[command(flatten)]
-    pub source: SourceArgs,
+    pub(crate) source: SourceArgs,
     /// A Sigstore bundle to judge beside what is attached to the image
     #[arg(long, value_name = "FILE")]
-    pub bundle: Vec<PathBuf>,
+    pub(crate) bundle: Vec<PathBuf>,
     /// Print the verdict as one JSON document
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// `bulla audit`
 #[derive(Debug, Args)]
-pub struct AuditArgs {
+pub(crate) struct AuditArgs {
     /// Images
-    pub images: Vec<String>,
+    pub(crate) images: Vec<String>,
     /// A file with an image on each line; - is standard input
     #[arg(long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
-    pub policy: PolicyArgs,
+    pub(crate) policy: PolicyArgs,
     #[command(flatten)]
-    pub source: SourceArgs,
+    pub(crate) source: SourceArgs,
     /// Print one JSON document with every verdict
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// `bulla launch`
 #[derive(Debug, Args)]
-pub struct LaunchArgs {
+pub(crate) struct LaunchArgs {
     /// The image, or a template
-    pub image: String,
+    pub(crate) image: String,
     /// Policy file; without one: the user's, else the system's, else the one inside bulla
     #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
+    pub(crate) policy: Option<PathBuf>,
     #[command(flatten)]
-    pub source: SourceArgs,
+    pub(crate) source: SourceArgs,
     /// Which program runs containers [default: the first that works]
     #[arg(long, value_name = "RUNTIME")]
-    pub runtime: Option<RuntimeName>,
+    pub(crate) runtime: Option<RuntimeName>,
     /// Apply the launch section of this bundled template [default: the image's own, else a narrow one]
     #[arg(long, value_name = "TEMPLATE")]
-    pub profile: Option<String>,
+    pub(crate) profile: Option<String>,
+    /// What the container can reach [default: what the launch section says, else nothing]
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) network: Option<NetworkName>,
     /// Build the bundled template here and launch that, if the policy allows it
     #[arg(long)]
-    pub rebuild: bool,
+    pub(crate) rebuild: bool,
     /// Mount this folder at /workspace, writable
     #[arg(long, value_name = "DIR")]
-    pub workspace: Option<PathBuf>,
+    pub(crate) workspace: Option<PathBuf>,
     /// Pass this variable of the environment on, by name
     #[arg(long, value_name = "NAME")]
-    pub env: Vec<String>,
+    pub(crate) env: Vec<String>,
     /// Print what would be run, and run nothing
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Print the verdict and what was done as one JSON document on standard error
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// The command to run instead of the image's own
     #[arg(last = true, value_name = "CMD")]
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
 }
 
 /// Programs that run containers.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum RuntimeName {
+pub(crate) enum RuntimeName {
     /// docker
     Docker,
     /// podman
     Podman,
 }
 
+/// What a container can reach.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum NetworkName {
+    /// Nothing
+    None,
+    /// Whatever the host can
+    Bridge,
+}
+
 /// Where locked bytes come from, beside the content store.
 #[derive(Debug, Args, Clone, Default)]
-pub struct InputArgs {
+pub(crate) struct InputArgs {
     /// A mirror to ask before those of this machine, as ARCHIVE=URL (debian=…, debian-security=…)
     #[arg(long, value_name = "ARCHIVE=URL")]
-    pub mirror: Vec<String>,
+    pub(crate) mirror: Vec<String>,
     /// A folder that holds locked inputs, asked before any mirror
     #[arg(long, value_name = "DIR")]
-    pub inputs: Vec<PathBuf>,
+    pub(crate) inputs: Vec<PathBuf>,
     /// A certificate authority to trust while fetching inputs, in PEM
     #[arg(long, value_name = "FILE")]
-    pub ca_cert: Option<PathBuf>,
+    pub(crate) ca_cert: Option<PathBuf>,
 }
 
 /// `bulla lock`
 #[derive(Debug, Args)]
-pub struct LockArgs {
+pub(crate) struct LockArgs {
     /// Templates [default: every one in the folder]
-    pub templates: Vec<String>,
+    pub(crate) templates: Vec<String>,
     /// The folder that holds the templates
     #[arg(long, value_name = "DIR", default_value = "images")]
-    pub templates_dir: PathBuf,
+    pub(crate) templates_dir: PathBuf,
     /// Only say whether the locks fit their templates; change nothing
     #[arg(long)]
-    pub check: bool,
+    pub(crate) check: bool,
     /// Which platforms [default: those that the template declares]
     #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Vec<Platform>,
+    pub(crate) platform: Vec<Platform>,
     #[command(flatten)]
-    pub inputs: InputArgs,
+    pub(crate) inputs: InputArgs,
     /// The keys that may sign archives [default: those of the package debian-archive-keyring]
     #[arg(long, value_name = "FILE")]
-    pub keyring: Option<PathBuf>,
+    pub(crate) keyring: Option<PathBuf>,
     /// Accept an archive whose Release file has expired; the lock records it
     #[arg(long)]
-    pub allow_expired: bool,
+    pub(crate) allow_expired: bool,
 }
 
 /// `bulla fetch`
 #[derive(Debug, Args)]
-pub struct FetchArgs {
+pub(crate) struct FetchArgs {
     /// Templates [default: every bundled one]
-    pub templates: Vec<String>,
+    pub(crate) templates: Vec<String>,
     /// Which platform [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<Platform>,
+    pub(crate) platform: Option<Platform>,
     #[command(flatten)]
-    pub inputs: InputArgs,
+    pub(crate) inputs: InputArgs,
     /// A folder of templates that is searched before the bundled ones
     #[arg(long, value_name = "DIR")]
-    pub templates_dir: Option<PathBuf>,
+    pub(crate) templates_dir: Option<PathBuf>,
 }
 
 /// `bulla build`
 #[derive(Debug, Args)]
-pub struct BuildArgs {
+pub(crate) struct BuildArgs {
     /// The template
-    pub template: String,
+    pub(crate) template: String,
     /// Where the layout goes
     #[arg(long, short, value_name = "DIR")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// Which platform [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<Platform>,
+    pub(crate) platform: Option<Platform>,
     /// Which engine runs the Dockerfile
     #[arg(long, value_enum, default_value_t = EngineName::Auto)]
-    pub engine: EngineName,
+    pub(crate) engine: EngineName,
     /// Sign and attest the image with this private key
     #[arg(long, value_name = "FILE")]
-    pub key: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
     /// Use nothing but what is on this machine
     #[arg(long)]
-    pub offline: bool,
+    pub(crate) offline: bool,
     /// Build twice and compare
     #[arg(long)]
-    pub check: bool,
+    pub(crate) check: bool,
     #[command(flatten)]
-    pub inputs: InputArgs,
+    pub(crate) inputs: InputArgs,
     /// A folder of templates that is searched before the bundled ones
     #[arg(long, value_name = "DIR")]
-    pub templates_dir: Option<PathBuf>,
+    pub(crate) templates_dir: Option<PathBuf>,
     /// Print the record of the build as JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Programs that run Dockerfiles.
 #[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
-pub enum EngineName {
+pub(crate) enum EngineName {
     /// The first that works
     Auto,
     /// docker
@@ -284,70 +296,70 @@ pub enum EngineName {
 
 /// `bulla sign`
 #[derive(Debug, Args)]
-pub struct SignArgs {
+pub(crate) struct SignArgs {
     /// The image: a layout, or a reference with a digest
-    pub image: String,
+    pub(crate) image: String,
     /// The private key
     #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
     #[command(flatten)]
-    pub source: SourceArgs,
+    pub(crate) source: SourceArgs,
 }
 
 /// `bulla attest`
 #[derive(Debug, Args)]
-pub struct AttestArgs {
+pub(crate) struct AttestArgs {
     /// The image: a layout, or a reference with a digest
-    pub image: String,
+    pub(crate) image: String,
     /// The private key
     #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
     /// What kind of statement: spdx, cyclonedx, slsa-v1, or a predicate type's URI
     #[arg(long = "type", value_name = "TYPE")]
-    pub predicate_type: String,
+    pub(crate) predicate_type: String,
     /// The predicate, a JSON document
     #[arg(long, value_name = "FILE")]
-    pub predicate: PathBuf,
+    pub(crate) predicate: PathBuf,
     #[command(flatten)]
-    pub source: SourceArgs,
+    pub(crate) source: SourceArgs,
 }
 
 /// `bulla publish`
 #[derive(Debug, Args)]
-pub struct PublishArgs {
+pub(crate) struct PublishArgs {
     /// The layout: oci:DIR
-    pub image: String,
+    pub(crate) image: String,
     /// Where to, with a tag
     #[arg(long, value_name = "REPO:TAG")]
-    pub to: String,
+    pub(crate) to: String,
     /// Let an existing tag name this image from now on
     #[arg(long)]
-    pub move_tag: bool,
+    pub(crate) move_tag: bool,
     /// Publish an image to which nothing is attached
     #[arg(long)]
-    pub allow_unattested: bool,
+    pub(crate) allow_unattested: bool,
     #[command(flatten)]
-    pub registry: RegistryArgs,
+    pub(crate) registry: RegistryArgs,
 }
 
 /// `bulla sbom`
 #[derive(Debug, Args)]
-pub struct SbomArgs {
+pub(crate) struct SbomArgs {
     /// The image
-    pub image: String,
+    pub(crate) image: String,
     /// Which form
     #[arg(long, value_enum, default_value_t = SbomForm::Spdx)]
-    pub format: SbomForm,
+    pub(crate) format: SbomForm,
     /// Where to [default: standard output]
     #[arg(long, short, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
-    pub source: SourceArgs,
+    pub(crate) source: SourceArgs,
 }
 
 /// Forms of an SBOM.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum SbomForm {
+pub(crate) enum SbomForm {
     /// SPDX 2.3
     Spdx,
     /// CycloneDX 1.6
@@ -356,21 +368,21 @@ pub enum SbomForm {
 
 /// `bulla diff`
 #[derive(Debug, Args)]
-pub struct DiffArgs {
+pub(crate) struct DiffArgs {
     /// One image
-    pub first: String,
+    pub(crate) first: String,
     /// The other
-    pub second: String,
+    pub(crate) second: String,
     #[command(flatten)]
-    pub source: SourceArgs,
+    pub(crate) source: SourceArgs,
     /// Print the differences as JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// `bulla key`
 #[derive(Debug, Subcommand)]
-pub enum KeyCommand {
+pub(crate) enum KeyCommand {
     /// Make a key pair: PREFIX.key, encrypted with a passphrase, and PREFIX.pub
     Generate {
         /// Name of the two files without their endings
@@ -386,7 +398,7 @@ pub enum KeyCommand {
 
 /// `bulla policy`
 #[derive(Debug, Subcommand)]
-pub enum PolicyCommand {
+pub(crate) enum PolicyCommand {
     /// Say whether a policy can be used
     Check {
         /// The policy file [default: the one that would apply]

@@ -29,16 +29,16 @@ use crate::cli::{Cli, Command, KeyCommand, PolicyArgs, PolicyCommand, RegistryAr
 use crate::report::{Exit, Failure, Question, failure_text};
 
 /// What a run knows of the machine: read once, in `main`.
-pub struct World {
+pub(crate) struct World {
     /// The environment.
-    pub env: BTreeMap<OsString, OsString>,
+    pub(crate) env: BTreeMap<OsString, OsString>,
     /// The time at which the run began.
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 impl World {
     /// One variable of the environment.
-    pub fn var(&self, name: &str) -> Option<OsString> {
+    pub(crate) fn var(&self, name: &str) -> Option<OsString> {
         self.env.get(std::ffi::OsStr::new(name)).cloned()
     }
 
@@ -58,7 +58,7 @@ impl World {
 }
 
 /// Runs one command to its end.
-pub fn run(cli: Cli, world: &World) -> u8 {
+pub(crate) fn run(cli: Cli, world: &World) -> u8 {
     let done = match cli.command {
         Command::Verify(args) => judge::verify(&args, world),
         Command::Audit(args) => judge::audit(&args, world),

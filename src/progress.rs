@@ -9,11 +9,11 @@ use indicatif::{HumanBytes, ProgressBar};
 use crate::report::shown;
 
 /// The line. It disappears when this is dropped.
-pub struct Line(Option<ProgressBar>);
+pub(crate) struct Line(Option<ProgressBar>);
 
 impl Line {
     /// A line on standard error, if that is a terminal.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         if !std::io::stderr().is_terminal() {
             return Self(None);
         }
@@ -23,7 +23,7 @@ impl Line {
     }
 
     /// Shows where the work is.
-    pub fn show(&self, event: Event<'_>) {
+    pub(crate) fn show(&self, event: Event<'_>) {
         let Some(bar) = &self.0 else { return };
         match event {
             Event::Step(step) => bar.set_message(shown(step)),

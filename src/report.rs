@@ -16,7 +16,7 @@ use serde_json::{Value, json as object};
 /// What a run ends in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Admitted, or done.
     Done = 0,
     /// Denied.
@@ -41,18 +41,18 @@ impl From<Class> for Exit {
 
 /// An error that ended a run, with what is shown of it.
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// What kind of thing went wrong.
-    pub class: Class,
+    pub(crate) class: Class,
     /// Which check or step.
-    pub code: &'static str,
+    pub(crate) code: &'static str,
     /// What happened, to what, and what to do.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Failure {
     /// A failure of the command line itself.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { class: Class::Usage, code: "usage", message: message.into() }
     }
 }
@@ -67,7 +67,7 @@ impl<E: Classified> From<E> for Failure {
 const SHOWN: usize = 400;
 
 /// Foreign text, fit for a terminal: control, format and direction characters escaped, cut to a sensible length.
-pub fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut safe = String::new();
     for (count, character) in text.chars().enumerate() {
         if count == SHOWN {
@@ -95,7 +95,7 @@ fn is_invisible(character: char) -> bool {
 
 /// JSON with a line break at its end, in which invisible characters stand as `\u` escapes: the same values, but safe
 /// to print.
-pub fn json(value: &impl Serialize) -> String {
+pub(crate) fn json(value: &impl Serialize) -> String {
     let plain = serde_json::to_string_pretty(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
     let mut safe = String::with_capacity(plain.len() + 1);
     for character in plain.chars() {
@@ -114,17 +114,17 @@ pub fn json(value: &impl Serialize) -> String {
 
 /// What a judgement was asked about and by what, beside the verdict itself.
 #[derive(Debug, Clone, Default)]
-pub struct Question {
+pub(crate) struct Question {
     /// The image as it was typed.
-    pub image: String,
+    pub(crate) image: String,
     /// Options that make things less safe, as they were typed.
-    pub unsafe_options: Vec<String>,
+    pub(crate) unsafe_options: Vec<String>,
     /// What a person should know, and what changes nothing.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// The verdict as `bulla.verdict/v1`. With a failure the same document carries it and whatever was known.
-pub fn verdict_json(
+pub(crate) fn verdict_json(
     question: &Question,
     policy: Option<&Policy>,
     outcome: Result<&Verdict, &Failure>,
@@ -224,12 +224,12 @@ fn signer_json(signer: &Signer) -> Value {
 }
 
 /// The exit code of `verify`: an image that is not admitted is denied in every mode.
-pub fn exit_of(verdict: &Verdict) -> Exit {
+pub(crate) fn exit_of(verdict: &Verdict) -> Exit {
     if verdict.is_admitted() { Exit::Done } else { Exit::Denied }
 }
 
 /// The verdict for a person: a line for each check, then the verdict with the pinned reference.
-pub fn verdict_text(question: &Question, policy: &Policy, verdict: &Verdict) -> String {
+pub(crate) fn verdict_text(question: &Question, policy: &Policy, verdict: &Verdict) -> String {
     let mut text = String::new();
     let subject = verdict.subject();
     let pinned = subject.reference.as_ref().map_or_else(|| subject.digest.to_string(), ToString::to_string);
@@ -263,7 +263,7 @@ pub fn verdict_text(question: &Question, policy: &Policy, verdict: &Verdict) -> 
 }
 
 /// An error for a person, on standard error.
-pub fn failure_text(failure: &Failure) -> String {
+pub(crate) fn failure_text(failure: &Failure) -> String {
     let lines: Vec<String> = failure.message.lines().map(shown).collect();
     format!("bulla: {} [{} {}]\n", lines.join("\n  "), failure.class, failure.code)
 }

@@ -8,7 +8,7 @@
 //! every verified time; the subject is bound here, to the very payload bytes whose signature was verified. One
 //! verified time suffices, so one authority cannot fill a threshold twice: there is none.
 
-mod dsse_entry;
+mod chain;
 mod identity;
 mod intoto_entry;
 mod judge;
@@ -16,6 +16,8 @@ mod key;
 mod log;
 mod rejection;
 mod root;
+mod tiled_entry;
+mod timestamp;
 
 use jiff::Timestamp;
 use sigstore_types::{Artifact, Sha256Hash};

@@ -17,7 +17,7 @@ use crate::progress::Line;
 use crate::report::{Exit, Failure};
 
 /// Where archives are: what was typed, then `BULLA_MIRRORS`, then what this machine's apt is set up with.
-pub fn mirrors(args: &InputArgs, world: &World) -> Result<Mirrors, Failure> {
+pub(crate) fn mirrors(args: &InputArgs, world: &World) -> Result<Mirrors, Failure> {
     let of_env = world.var("BULLA_MIRRORS").map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
     let typed = Mirrors::parse(&args.mirror)?;
     let of_env = Mirrors::parse(of_env.split_whitespace())?;
@@ -29,20 +29,20 @@ fn access(args: &InputArgs) -> Access {
 }
 
 /// The inputs that this machine can get.
-pub fn inputs(args: &InputArgs, world: &World) -> Result<Inputs, Failure> {
+pub(crate) fn inputs(args: &InputArgs, world: &World) -> Result<Inputs, Failure> {
     let inputs = Inputs::new(&world.dirs()?.cache).with_folders(args.inputs.clone());
     Ok(inputs.with_mirrors(mirrors(args, world)?, access(args)))
 }
 
 /// A template: from the person's folder if it is there, else the bundled one.
-pub fn template(name: &str, folder: Option<&Path>) -> Result<Template, Failure> {
+pub(crate) fn template(name: &str, folder: Option<&Path>) -> Result<Template, Failure> {
     match folder.map(|folder| folder.join(name)) {
         Some(folder) if folder.is_dir() => Ok(templates::read(&folder)?),
         _ => Ok(Template::bundled(name)?),
     }
 }
 
-pub fn lock(args: &LockArgs, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn lock(args: &LockArgs, world: &World) -> Result<Exit, Failure> {
     let names = if args.templates.is_empty() { folders(&args.templates_dir)? } else { args.templates.clone() };
     let mut exit = Exit::Done;
     for name in names {
@@ -86,7 +86,7 @@ fn folders(dir: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-pub fn fetch(args: &FetchArgs, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn fetch(args: &FetchArgs, world: &World) -> Result<Exit, Failure> {
     let bundled = || Template::bundled_names().iter().map(ToString::to_string).collect();
     let names: Vec<String> = if args.templates.is_empty() { bundled() } else { args.templates.clone() };
     let inputs = inputs(&args.inputs, world)?;

@@ -13,7 +13,7 @@ use crate::cli::{AuditArgs, PolicyArgs, SourceArgs, VerifyArgs};
 use crate::report::{Exit, Failure, Question, exit_of, json, shown, verdict_json, verdict_text};
 
 /// Judges one image under a policy that was read.
-pub fn judge(
+pub(crate) fn judge(
     image: &str,
     source: &SourceArgs,
     policy: &Policy,
@@ -25,7 +25,7 @@ pub fn judge(
     Ok(verify::verify(opened.target(), source.platform.as_ref(), policy, supplied, world.now)?)
 }
 
-pub fn verify(args: &VerifyArgs, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn verify(args: &VerifyArgs, world: &World) -> Result<Exit, Failure> {
     let mut question = Question { image: args.image.clone(), ..Question::default() };
     let policy = chosen_policy(&args.policy, world);
     let outcome = match &policy {
@@ -52,7 +52,7 @@ fn read_bundles(args: &VerifyArgs) -> Result<Vec<Vec<u8>>, Failure> {
 }
 
 /// A verdict for each image. The exit code is the worst: undecided, then denied, then admitted.
-pub fn audit(args: &AuditArgs, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn audit(args: &AuditArgs, world: &World) -> Result<Exit, Failure> {
     let policy = chosen_policy(&args.policy, world)?;
     let mut images = args.images.clone();
     if let Some(file) = &args.file {
@@ -105,7 +105,7 @@ fn read_list(file: &Path) -> Result<Vec<String>, Failure> {
     Ok(lines.map(str::to_owned).collect())
 }
 
-pub fn check_policy(file: Option<&Path>, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn check_policy(file: Option<&Path>, world: &World) -> Result<Exit, Failure> {
     let policy = match file {
         Some(file) => read_policy(file)?,
         None => chosen_policy(&PolicyArgs::default(), world)?,
@@ -114,7 +114,7 @@ pub fn check_policy(file: Option<&Path>, world: &World) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
-pub fn explain_policy(image: &str, file: Option<&Path>, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn explain_policy(image: &str, file: Option<&Path>, world: &World) -> Result<Exit, Failure> {
     let args = PolicyArgs { policy: file.map(Path::to_owned), ..PolicyArgs::default() };
     let policy = chosen_policy(&args, world)?;
     let name = match parse_image(image)? {

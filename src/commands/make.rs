@@ -57,7 +57,7 @@ fn passphrase(world: &World, what: &str, again: bool) -> Result<Vec<u8>, Failure
 }
 
 /// Reads a private key, asking for its passphrase only if it has one.
-pub fn private_key(file: &Path, world: &World) -> Result<PrivateKey, Failure> {
+pub(crate) fn private_key(file: &Path, world: &World) -> Result<PrivateKey, Failure> {
     let pem = state::read_file(file, limits::KEY).map_err(|error| Failure::usage(error.to_string()))?;
     let pem = String::from_utf8_lossy(&pem).into_owned();
     let passphrase = match PrivateKey::is_encrypted(&pem) {
@@ -67,7 +67,7 @@ pub fn private_key(file: &Path, world: &World) -> Result<PrivateKey, Failure> {
     Ok(PrivateKey::from_pem(&pem, &passphrase)?)
 }
 
-pub fn generate_key(output: &Path, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn generate_key(output: &Path, world: &World) -> Result<Exit, Failure> {
     let with = |ending: &str| {
         let mut name = output.as_os_str().to_owned();
         name.push(ending);
@@ -87,17 +87,17 @@ pub fn generate_key(output: &Path, world: &World) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-pub fn public_key(file: &Path, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn public_key(file: &Path, world: &World) -> Result<Exit, Failure> {
     print(&private_key(file, world)?.public_pem())?;
     Ok(Exit::Done)
 }
 
-pub fn sign(args: &SignArgs, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn sign(args: &SignArgs, world: &World) -> Result<Exit, Failure> {
     let key = private_key(&args.key, world)?;
     attach(&args.image, &args.source, &key, world, |signing| signing.sign())
 }
 
-pub fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> {
     let predicate_type = match args.predicate_type.as_str() {
         "spdx" => predicate_types::SPDX,
         "cyclonedx" => predicate_types::CYCLONEDX,
@@ -154,7 +154,7 @@ fn attach(
     Ok(Exit::Done)
 }
 
-pub fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure> {
     let ImageName::Layout { dir, image } = parse_image(&args.image)? else {
         return Err(Failure::usage("publish takes a layout: oci:DIR"));
     };
@@ -174,7 +174,7 @@ pub fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-pub fn sbom(args: &SbomArgs, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn sbom(args: &SbomArgs, world: &World) -> Result<Exit, Failure> {
     let mut question = Question::default();
     let opened = open(&parse_image(&args.image)?, &args.source, world, &mut question)?;
     let subject = verify::examine(opened.target(), args.source.platform.as_ref())?;
@@ -199,7 +199,7 @@ pub fn sbom(args: &SbomArgs, world: &World) -> Result<Exit, Failure> {
 }
 
 /// Builds, and signs what was built where a key was given.
-pub fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
     let key = args.key.as_deref().map(|file| private_key(file, world)).transpose()?;
     let template = inputs::template(&args.template, args.templates_dir.as_deref())?;
     let output = args.output.clone().unwrap_or_else(|| format!("{}.oci", template.name).into());
@@ -248,7 +248,7 @@ fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Res
 }
 
 /// Builds a bundled template for this machine into a layout of the cache, for `launch --rebuild`.
-pub fn rebuild(name: &str, offline: bool, world: &World) -> Result<(Layout, Digest), Failure> {
+pub(crate) fn rebuild(name: &str, offline: bool, world: &World) -> Result<(Layout, Digest), Failure> {
     let template = Template::bundled(name)?;
     let output = world.dirs()?.cache.join("rebuild").join(name);
     let request = BuildRequest {
@@ -267,14 +267,14 @@ pub fn rebuild(name: &str, offline: bool, world: &World) -> Result<(Layout, Dige
 }
 
 /// Which engine would build, for `doctor`.
-pub fn engine_found(world: &World) -> Result<String, Failure> {
+pub(crate) fn engine_found(world: &World) -> Result<String, Failure> {
     let work = world.dirs()?.cache.join("work");
     state::create_dir(&work)?;
     let (engine, _) = engine::find(Choice::Auto, &Host::from_env(|name| world.var(name)), &work)?;
     Ok(engine.display())
 }
 
-pub fn diff(args: &DiffArgs, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn diff(args: &DiffArgs, world: &World) -> Result<Exit, Failure> {
     let mut question = Question::default();
     let first = open(&parse_image(&args.first)?, &args.source, world, &mut question)?;
     let second = open(&parse_image(&args.second)?, &args.source, world, &mut question)?;

@@ -8,17 +8,17 @@ use bulla::oci::Platform;
 use bulla::policy::verdict::{AdmittedImage, Basis, Verdict};
 use bulla::policy::{Evidence, Origin, Policy};
 use bulla::reference::ImageName;
-use bulla::template::Template;
+use bulla::template::{Network, Template};
 use bulla::verify;
 use serde_json::json as object;
 
 use super::{Opened, World, chosen_policy, complain, open, parse_image, print, tell};
-use crate::cli::{LaunchArgs, PolicyArgs, RuntimeName};
+use crate::cli::{LaunchArgs, NetworkName, PolicyArgs, RuntimeName};
 use crate::progress::Line;
 use crate::report::{Exit, Failure, Question, json, verdict_json, verdict_text};
 
 /// Judges, then replaces this process by the container's. Returns only when nothing was started, or for a dry run.
-pub fn launch(args: &LaunchArgs, world: &World) -> u8 {
+pub(crate) fn launch(args: &LaunchArgs, world: &World) -> u8 {
     let mut question = Question { image: args.image.clone(), ..Question::default() };
     let policy = chosen_policy(&PolicyArgs { policy: args.policy.clone(), ..PolicyArgs::default() }, world);
     let decided = policy.as_ref().map_err(Clone::clone).and_then(|policy| decide(args, policy, world, &mut question));
@@ -28,6 +28,7 @@ pub fn launch(args: &LaunchArgs, world: &World) -> u8 {
         Err(failure) => {
             record(args, &question, policy.as_ref(), Err(&failure), None, world);
             complain(&failure);
+            tell("nothing was started");
             return Exit::NotStarted as u8;
         }
     };
@@ -48,6 +49,7 @@ pub fn launch(args: &LaunchArgs, world: &World) -> u8 {
         Err(failure) => {
             record(args, &question, policy.as_ref(), Err(&failure), None, world);
             complain(&failure);
+            tell("nothing was started");
             return Exit::NotStarted as u8;
         }
     };
@@ -181,17 +183,24 @@ fn prepare(args: &LaunchArgs, image: &AdmittedImage, store: &dyn Store, world: &
 
 /// The launch section of the template that was named, or of the one that the image is; else the narrow default.
 fn profile(args: &LaunchArgs, image: &AdmittedImage) -> Result<Profile, Failure> {
-    if let Some(name) = &args.profile {
-        return Ok(Profile::from(&Template::bundled(name)?.manifest));
+    let own = |name: &&str| home::template_image(name) == image.subject().name;
+    let template = match &args.profile {
+        Some(name) => Some(name.as_str()),
+        None => Template::bundled_names().into_iter().find(own),
+    };
+    let mut profile = match template {
+        Some(name) => Profile::from(&Template::bundled(name)?.manifest),
+        None => Profile::default(),
+    };
+    match args.network {
+        Some(NetworkName::None) => profile.network = Network::None,
+        Some(NetworkName::Bridge) => profile.network = Network::Bridge,
+        None => {}
     }
-    let own = |name: &&&str| home::template_image(name) == image.subject().name;
-    match Template::bundled_names().iter().find(own) {
-        Some(name) => Ok(Profile::from(&Template::bundled(name)?.manifest)),
-        None => Ok(Profile::default()),
-    }
+    Ok(profile)
 }
 
-pub fn doctor(world: &World) -> Result<Exit, Failure> {
+pub(crate) fn doctor(world: &World) -> Result<Exit, Failure> {
     let var = |name: &str| world.var(name);
     let mut text = String::new();
     let mut exit = Exit::Done;

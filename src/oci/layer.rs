@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read};
 
 use crate::class::{Class, Classified};
-use crate::content::{ContentError, Digest, Hashing, limits};
+use crate::content::{ContentError, Digest, limits};
 use crate::oci::names;
-use stream::{Decoder, Metered, uncarry};
+use stream::{Decoder, HashedAside, Metered, uncarry};
 
 /// What kind of thing an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -216,9 +216,8 @@ pub fn walk_within<E: From<LayerError>>(
     stored: impl Read,
     visit: &mut dyn FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
 ) -> Result<LayerDigests, E> {
-    let stored = Hashing::new(Metered::source(stored, bounds.stored));
-    let decoder = Decoder::new(compression(media_type)?, stored)?;
-    let archive = Hashing::new(Metered::within(decoder, bounds.uncompressed));
+    let decoder = Decoder::new(compression(media_type)?, Metered::source(stored, bounds.stored))?;
+    let archive = HashedAside::new(Metered::within(decoder, bounds.uncompressed))?;
     let mut archive = BufReader::with_capacity(BUFFER, archive);
     let mut names = Names::default();
     let mut count = 0_u64;
@@ -238,8 +237,11 @@ pub fn walk_within<E: From<LayerError>>(
         archive::skip_content(&mut archive, left, entry.size)?;
     }
     drain_zeros(&mut archive)?;
-    let (metered, diff_id, uncompressed) = archive.into_inner().finish();
-    let (_, digest, size) = metered.into_inner().finish()?.finish();
+    let (metered, diff_id, uncompressed) = archive.into_inner().finish()?;
+    let (digest, size) = metered.into_inner().finish()?.unwrap_or((diff_id, uncompressed));
+    if size == 0 {
+        return Err(LayerError::Compression("it is empty".to_owned()).into());
+    }
     Ok(LayerDigests { digest, size, diff_id, uncompressed })
 }
 

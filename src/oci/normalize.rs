@@ -91,7 +91,7 @@ pub struct Canonical {
     pub dropped: Vec<String>,
     /// Paths in the image's file system.
     pub paths: u64,
-    /// Bytes in the image's files.
+    /// Bytes in the image's files, each counted once however many names it has.
     pub bytes: u64,
 }
 
@@ -200,7 +200,8 @@ pub fn normalize<S: Read + Write + Seek>(
     let config = engine.write(&diff_ids, &created, &options.labels).map_err(json)?;
     let descriptors: Vec<_> = layers.iter().map(|layer| layer.descriptor.clone()).collect();
     let manifest = config::manifest(&Descriptor::of(names::CONFIG, &config), &descriptors).map_err(json)?;
-    let bytes = tree.iter().map(|(_, _, inode)| inode.content.size).sum();
+    let sizes: BTreeMap<_, _> = tree.iter().map(|(_, number, inode)| (number, inode.content.size)).collect();
+    let bytes = sizes.into_values().sum();
     Ok(Canonical { config, manifest, layers, dropped, paths: tree.len() as u64, bytes })
 }
 

@@ -209,8 +209,11 @@ fn check_profile(certificate: &Certificate) -> Result<(), Rejection> {
     }
     let unreadable = |error: x509_cert::der::Error| malformed(&error.to_string());
     let usage = certificate.get::<KeyUsage>().map_err(unreadable)?;
-    if !usage.is_some_and(|(_, usage)| usage.digital_signature()) {
+    let Some((_, usage)) = usage.filter(|(_, usage)| usage.digital_signature()) else {
         return Err(malformed("its key usage does not allow signatures"));
+    };
+    if usage.key_cert_sign() || usage.crl_sign() {
+        return Err(malformed("its key may issue certificates or revoke them, as an authority's does"));
     }
     let constraints = certificate.get::<BasicConstraints>().map_err(unreadable)?;
     if constraints.is_some_and(|(_, constraints)| constraints.ca) {

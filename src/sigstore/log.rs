@@ -1,13 +1,23 @@
 //! What the library leaves to us of a log entry: that the log which the entry names is the one that signed the
 //! checkpoint, and that every entry is of a kind that can describe this bundle.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 use sigstore_types::bundle::{InclusionProof, TransparencyLogEntry};
-use sigstore_types::{KindVersion, SignatureContent};
+use sigstore_types::{DerCertificate, KindVersion, SignatureContent};
 
 use super::rejection::Rejection;
 use super::root::{Log, TrustRoot};
 use crate::attestation::bundle::Bundle;
 use crate::class::Class;
+use crate::json::{self, Shape};
+
+/// Bodies are the log's own canonical JSON, or none of ours.
+const BODY: Shape = Shape { name: "log entry", known: &["apiVersion", "kind", "spec"], opaque: &[] };
+/// What a Rekor v1 calls itself that was not told its name (rekor, `rekor_server.hostname`). Private ones do; the key is
+/// what tells logs apart.
+const REKOR_V1: &str = "rekor.sigstore.dev";
 
 /// Checks every entry before any cryptography of the library. There must be one; each must carry an inclusion proof,
 /// unless `promise_suffices` (bundle v0.1, by an explicit policy).
@@ -36,12 +46,43 @@ pub(super) fn check_entries(bundle: &Bundle, root: &TrustRoot, promise_suffices:
     Ok(())
 }
 
-/// A log key that was retired before the signature was made vouches for nothing. Times that the log itself signed
-/// are held to its window by the library; this is for entries that are dated by a timestamp authority.
-pub(super) fn check_retirement(bundle: &Bundle, root: &TrustRoot, times: &[jiff::Timestamp]) -> Result<(), Rejection> {
-    for entry in bundle.log_entries() {
-        let end = root.log(entry.log_id.key_id.as_bytes()).and_then(|log| log.valid_for.end);
-        if let Some(end) = end
+/// What the library does not compare in the bodies that it reads: the kind that a body says it is of, and the
+/// certificate in an entry of kind intoto 0.0.2, of which it compares the key alone.
+pub(super) fn check_bodies(bundle: &Bundle, certificate: Option<&[u8]>) -> Result<(), Rejection> {
+    let mismatch = |what: &str| reject("log-entry-mismatch", format!("the log entry is about another {what}"));
+    for entry in &bundle.sigstore().verification_material.tlog_entries {
+        let kind = entry.kind_version;
+        let body: Value = json::parse(entry.canonicalized_body.as_bytes(), &BODY)
+            .map_err(|error| reject("malformed-log-entry", error.to_string()))?;
+        if body["kind"] != kind.kind() || body["apiVersion"] != kind.version() {
+            return Err(mismatch("kind of content than it says"));
+        }
+        if let (KindVersion::IntotoV002, Some(certificate)) = (kind, certificate)
+            && intoto_certificate(&body).is_none_or(|logged| logged.as_bytes() != certificate)
+        {
+            return Err(mismatch("certificate"));
+        }
+    }
+    Ok(())
+}
+
+/// The certificate of the one signature, as base64 of PEM (rekor, pkg/types/intoto/v0.0.2).
+fn intoto_certificate(body: &Value) -> Option<DerCertificate> {
+    let key = body.pointer("/spec/content/envelope/signatures/0/publicKey")?.as_str()?;
+    let pem = String::from_utf8(STANDARD.decode(key).ok()?).ok()?;
+    DerCertificate::from_pem(pem.trim()).ok()
+}
+
+/// A log key that was retired before the signature was made, or not in use yet, vouches for nothing. Times that the
+/// log itself signed are held to its window by the library; this is for entries dated by a timestamp authority.
+pub(super) fn check_windows(bundle: &Bundle, root: &TrustRoot, times: &[jiff::Timestamp]) -> Result<(), Rejection> {
+    let windows = bundle.log_entries().filter_map(|entry| root.log(entry.log_id.key_id.as_bytes()));
+    for window in windows.map(|log| log.valid_for) {
+        if times.iter().any(|time| *time < window.start) {
+            let message = format!("the log's key was used from {} on, after the signature was made", window.start);
+            return Err(reject("log-not-yet-valid", message));
+        }
+        if let Some(end) = window.end
             && times.iter().any(|time| *time > end)
         {
             let message = format!("the log's key was retired at {end}, before the signature was made");
@@ -72,17 +113,28 @@ fn check_checkpoint(entry: &TransparencyLogEntry, proof: &InclusionProof, log: &
     let Some(checkpoint) = proof.checkpoint.checkpoint() else {
         return Err(invalid("is missing"));
     };
-    let is_v2 = entry.kind_version == KindVersion::HashedRekordV002;
-    if is_v2 && !names_origin(&log.base_url, checkpoint.origin()) {
-        return Err(invalid("is of another log"));
-    }
-    if !is_v2 && checkpoint.tree_size() != proof.tree_size {
-        return Err(invalid("is of another tree size than the inclusion proof"));
+    let origin = checkpoint.origin();
+    // What a proof of Rekor v2 says of the tree besides is not looked at by anybody.
+    if entry.kind_version == KindVersion::HashedRekordV002 {
+        if !names_origin(&log.base_url, origin) {
+            return Err(invalid("is of another log"));
+        }
+    } else {
+        let host = origin.split_once(" - ").map_or(origin, |(host, _)| host);
+        if host != REKOR_V1 && !names_origin(&log.base_url, host) {
+            return Err(invalid("is of another log"));
+        }
+        if checkpoint.tree_size() != proof.tree_size {
+            return Err(invalid("is of another tree size than the inclusion proof"));
+        }
+        if *checkpoint.root_hash() != proof.root_hash {
+            return Err(invalid("is of another tree than the inclusion proof"));
+        }
     }
     let id = entry.log_id.key_id.as_bytes();
     let by_this_log = checkpoint.signatures().iter().any(|signature| {
         id.starts_with(signature.key_id.as_bytes())
-            && is_signer(&signature.name, checkpoint.origin())
+            && is_signer(&signature.name, origin)
             && log.key.verify(checkpoint.signed_data(), &signature.signature).is_ok()
     });
     if by_this_log { Ok(()) } else { Err(invalid("is not signed by the log that the entry names")) }
@@ -93,7 +145,7 @@ fn is_signer(name: &str, origin: &str) -> bool {
     origin.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(" - "))
 }
 
-/// A Rekor v2 log's origin is its host name; with port and path where several logs share a host.
+/// A log's origin is its host name (in Rekor v1 with the tree after it); with port and path where several logs share a host.
 fn names_origin(base_url: &str, origin: &str) -> bool {
     let rest = base_url.split_once("://").map_or(base_url, |(_, rest)| rest).trim_end_matches('/');
     let authority = rest.split('/').next().unwrap_or(rest);

@@ -14,6 +14,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::time::Time;
 
+use super::chain;
 use crate::class::{Class, Classified};
 use crate::content::{Digest, limits};
 use crate::json::{self, JsonError, Shape};
@@ -48,6 +49,7 @@ pub struct TrustRoot {
     logs: BTreeMap<Vec<u8>, Log>,
     root: TrustedRoot,
     verifier: Verifier,
+    left_out: Vec<String>,
     starts: Option<Timestamp>,
 }
 
@@ -154,7 +156,7 @@ impl TrustRoot {
         }
         let windows = windows(&root).ok_or_else(|| unusable("something in it has no validFor.start".to_owned()))?;
         let logs = read_logs(&root).map_err(&unusable)?;
-        narrow_windows(&mut root).map_err(&unusable)?;
+        let left_out = settle_authorities(&mut root).map_err(&unusable)?;
         let verifier = Verifier::new(&root).map_err(|error| unusable(error.to_string()))?;
         Ok(Self {
             source: source.to_owned(),
@@ -163,6 +165,7 @@ impl TrustRoot {
             logs,
             root,
             verifier,
+            left_out,
             starts: windows.iter().map(|window| window.start).max(),
         })
     }
@@ -187,6 +190,11 @@ impl TrustRoot {
         self.starts
     }
 
+    /// The authorities that it lists and that vouch for nothing, each with the reason: for a person to read.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
     pub(super) fn verifier(&self) -> &Verifier {
         &self.verifier
     }
@@ -198,6 +206,12 @@ impl TrustRoot {
             .filter(move |authority| authority.valid_for.is_some_and(|window| window.contains(time)))
             .flat_map(|authority| &authority.cert_chain.certificates)
             .map(|certificate| certificate.raw_bytes.as_bytes())
+    }
+
+    /// The certificate with which each timestamp authority signs.
+    pub(super) fn time_stampers(&self) -> impl Iterator<Item = &[u8]> {
+        let chains = self.root.timestamp_authorities.iter().map(|authority| &authority.cert_chain.certificates);
+        chains.filter_map(|chain| chain.first()).map(|certificate| certificate.raw_bytes.as_bytes())
     }
 
     /// The key of a CT log that was believed at this time.
@@ -226,13 +240,20 @@ fn windows(root: &TrustedRoot) -> Option<Vec<TimeRange>> {
     logs.chain(ct_logs).chain(authorities).chain(timestamps).collect()
 }
 
-/// Narrows each authority's window to the time in which its certificates are valid: the library takes them as anchors,
-/// whose own validity it does not look at. An authority that was never valid is dropped.
-fn narrow_windows(root: &mut TrustedRoot) -> Result<(), String> {
+/// Checks each authority's certificates, and narrows its window to the time in which they are valid: the library takes
+/// them as anchors, and looks at neither. Those that are no authority's, or were never valid, vouch for nothing and are
+/// left out; why is returned.
+fn settle_authorities(root: &mut TrustedRoot) -> Result<Vec<String>, String> {
+    let mut left_out = Vec::new();
     let mut authorities = Vec::new();
     for mut authority in std::mem::take(&mut root.certificate_authorities) {
         let certificates = authority.cert_chain.certificates.iter();
-        let window = narrow(authority.valid_for, certificates.map(|certificate| certificate.raw_bytes.as_bytes()))?;
+        let chain: Vec<_> = certificates.map(|certificate| certificate.raw_bytes.as_bytes()).collect();
+        let window = narrow(authority.valid_for, &chain)?;
+        if let Err(reason) = chain::check_certificate_authority(&chain) {
+            left_out.push(format!("the certificate authority {:?}: {reason}", authority.uri));
+            continue;
+        }
         if window.is_some() {
             authority.valid_for = window;
             authorities.push(authority);
@@ -242,26 +263,32 @@ fn narrow_windows(root: &mut TrustedRoot) -> Result<(), String> {
     let mut authorities = Vec::new();
     for mut authority in std::mem::take(&mut root.timestamp_authorities) {
         let certificates = authority.cert_chain.certificates.iter();
-        let window = narrow(authority.valid_for, certificates.map(|certificate| certificate.raw_bytes.as_bytes()))?;
+        let chain: Vec<_> = certificates.map(|certificate| certificate.raw_bytes.as_bytes()).collect();
+        let window = narrow(authority.valid_for, &chain)?;
+        if let Err(reason) = chain::check_timestamp_authority(&chain) {
+            let name = authority.uri.as_deref().unwrap_or_default();
+            left_out.push(format!("the timestamp authority {name:?}: {reason}"));
+            continue;
+        }
         if window.is_some() {
             authority.valid_for = window;
             authorities.push(authority);
         }
     }
     root.timestamp_authorities = authorities;
-    Ok(())
+    Ok(left_out)
 }
 
 /// The part of a window in which all these certificates are valid, if there is one.
-fn narrow<'a>(
-    window: Option<TimeRange>,
-    certificates: impl Iterator<Item = &'a [u8]>,
-) -> Result<Option<TimeRange>, String> {
+fn narrow(window: Option<TimeRange>, certificates: &[&[u8]]) -> Result<Option<TimeRange>, String> {
     let time = |time: Time| -> Result<Timestamp, String> {
         let seconds = i64::try_from(time.to_unix_duration().as_secs()).map_err(|error| error.to_string())?;
         Timestamp::from_second(seconds).map_err(|error| error.to_string())
     };
     let Some(mut window) = window else { return Ok(None) };
+    if certificates.is_empty() {
+        return Err("an authority has no certificate".to_owned());
+    }
     for certificate in certificates {
         let certificate = Certificate::from_der(certificate).map_err(|error| error.to_string())?;
         let validity = certificate.tbs_certificate.validity;
@@ -301,9 +328,11 @@ mod tests {
         let public_good = TrustRoot::public_good().unwrap();
         assert_eq!(public_good.instance(), Instance::PublicGood);
         assert!(!public_good.logs.is_empty());
+        assert!(public_good.left_out().is_empty());
         let github = TrustRoot::github().unwrap();
         assert_eq!(github.instance(), Instance::GitHub);
         assert!(github.logs.is_empty());
+        assert!(github.left_out().is_empty());
         assert!(github.newest_start().is_some());
     }
 
@@ -316,15 +345,16 @@ mod tests {
     fn g11_an_authority_is_believed_no_longer_than_its_certificates() {
         let root: TrustedRoot = serde_json::from_str(SIGSTORE_PRODUCTION_TRUSTED_ROOT).unwrap();
         let authority = &root.certificate_authorities[1];
-        let certificates =
-            || authority.cert_chain.certificates.iter().map(|certificate| certificate.raw_bytes.as_bytes());
+        let certificates: Vec<_> =
+            authority.cert_chain.certificates.iter().map(|certificate| certificate.raw_bytes.as_bytes()).collect();
         assert_eq!(authority.valid_for.unwrap().end, None);
-        let window = narrow(authority.valid_for, certificates()).unwrap().unwrap();
+        let window = narrow(authority.valid_for, &certificates).unwrap().unwrap();
         assert_eq!(window.start, authority.valid_for.unwrap().start);
+        assert!(narrow(authority.valid_for, &[]).is_err());
         // The intermediate's and the root's own end.
         assert_eq!(window.end, Some("2031-10-05T13:56:58Z".parse().unwrap()));
         let late = TimeRange::new("2032-01-01T00:00:00Z".parse().unwrap(), None);
-        assert_eq!(narrow(Some(late), certificates()).unwrap(), None);
+        assert_eq!(narrow(Some(late), &certificates).unwrap(), None);
     }
 
     #[test]

@@ -104,10 +104,9 @@ refused! {
     });
     fn g04_entry_of_another_statement_is_refused, Tlog: all(log::entry_of_another_statement);
     fn g04_entry_of_another_signature_is_refused, Tlog: all(log::entry_of_another_signature);
-    fn g04_entry_of_another_certificate_is_refused, Tlog: [
-        log::entry_of_another_certificate(OldIntoto).into_attestation(),
-        log::entry_of_another_certificate(Dsse).into_attestation(),
-    ];
+    fn g04_entry_of_another_certificate_is_refused, Tlog: all(log::entry_of_another_certificate);
+    fn g22_body_that_names_another_kind_is_refused, Format: all(log::body_names_another_kind);
+    fn g22_body_that_names_another_version_is_refused, Format: all(log::body_names_another_version);
     fn g04_entry_of_another_signer_is_refused, Tlog: all(log::entry_of_another_signer);
     fn g04_exchanged_body_is_refused, Tlog: all(log::body_exchanged);
     fn g06_promise_of_another_key_is_refused, Tlog: all(log::promise_of_another_key);

@@ -232,3 +232,89 @@ fn is_attestation(entry: &Descriptor) -> bool {
 fn refused(reason: String) -> EngineError {
     EngineError::Output { engine: "the engine".to_owned(), reason }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, *bytes).unwrap();
+        }
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        tar.append_link(&mut header, "b/layer.tar", "../a/layer.tar").unwrap();
+        tar.into_inner().unwrap()
+    }
+
+    fn config(layers: &[&[u8]]) -> Vec<u8> {
+        let diff_ids: Vec<_> = layers.iter().map(|layer| format!("\"{}\"", Digest::of(layer))).collect();
+        let rootfs = format!("{{\"type\":\"layers\",\"diff_ids\":[{}]}}", diff_ids.join(","));
+        format!("{{\"os\":\"linux\",\"architecture\":\"amd64\",\"rootfs\":{rootfs}}}").into_bytes()
+    }
+
+    const MANIFEST: &[u8] = br#"[{"Config":"c.json","RepoTags":["x:y"],"Layers":["a/layer.tar","b/layer.tar"]}]"#;
+
+    fn read(files: &[(&str, &[u8])]) -> Result<EngineImage, EngineError> {
+        let folder = tempfile::tempdir().unwrap();
+        docker_archive(&*archive(files), folder.path())
+    }
+
+    #[test]
+    fn takes_a_docker_archive_with_a_layer_that_occurs_twice() {
+        let config = config(&[b"one", b"one"]);
+        let image = read(&[("a/layer.tar", b"one"), ("c.json", &config), ("manifest.json", MANIFEST)]).unwrap();
+        assert_eq!(image.layers.len(), 2);
+        assert_eq!(image.digest, Digest::of(&config));
+        assert_eq!(image.layers[1].descriptor(), Descriptor::of(names::LAYER_TAR, b"one"));
+    }
+
+    #[test]
+    fn refuses_layers_that_the_config_does_not_name() {
+        for other in [config(&[]), config(&[b"one"]), config(&[b"one", b"two"])] {
+            assert!(read(&[("a/layer.tar", b"one"), ("c.json", &other), ("manifest.json", MANIFEST)]).is_err());
+        }
+    }
+
+    #[test]
+    fn refuses_archives_without_exactly_one_image() {
+        let config = config(&[b"one", b"one"]);
+        let two = [b"[", &MANIFEST[1..MANIFEST.len() - 1], b",", &MANIFEST[1..]].concat();
+        for list in [&b"[]"[..], b"{}", b"", &two] {
+            assert!(read(&[("a/layer.tar", b"one"), ("c.json", &config), ("manifest.json", list)]).is_err());
+        }
+        assert!(read(&[]).is_err());
+        assert!(read(&[("manifest.json", MANIFEST)]).is_err());
+    }
+
+    #[test]
+    fn refuses_a_layout_whose_blob_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let (layer, config) = (&b"one"[..], config(&[b"one"]));
+        let put = |bytes: &[u8]| {
+            let digest = Digest::of(bytes);
+            state::write_file(&folder.path().join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+            digest
+        };
+        let descriptor = |media_type: &str, bytes: &[u8]| {
+            let (digest, size) = (put(bytes), bytes.len());
+            format!("{{\"mediaType\":\"{media_type}\",\"digest\":\"{digest}\",\"size\":{size}}}")
+        };
+        let (config, layer_json) = (descriptor(names::CONFIG, &config), descriptor(names::LAYER_TAR, layer));
+        let manifest = format!("{{\"schemaVersion\":2,\"config\":{config},\"layers\":[{layer_json}]}}");
+        let entry = descriptor(names::MANIFEST, manifest.as_bytes());
+        let index = format!("{{\"schemaVersion\":2,\"manifests\":[{entry}]}}");
+        state::write_file(&folder.path().join("index.json"), index.as_bytes()).unwrap();
+        assert_eq!(layout(folder.path()).unwrap().layers.len(), 1);
+        let path = folder.path().join("blobs/sha256").join(Digest::of(layer).hex());
+        for bytes in [&b"two"[..], b"one and more"] {
+            state::write_file(&path, bytes).unwrap();
+            assert!(matches!(layout(folder.path()), Err(EngineError::Content(_))));
+        }
+    }
+}

@@ -15,6 +15,8 @@ pub struct Job {
     pub context: PathBuf,
     /// Folder of this build alone, for the engine's storage, temporary files and output.
     pub work: PathBuf,
+    /// Folder of this build alone with a path of at most 50 characters, for sockets and locks.
+    pub runtime: PathBuf,
     /// Tag that no other build uses; taken away afterwards.
     pub tag: String,
     /// The platform to build for.
@@ -129,7 +131,7 @@ impl Engine {
         words.extend(["--platform".into(), job.platform.to_string().into()]);
         words.extend(["--tag".into(), job.tag.clone().into(), job.context.clone().into()]);
         let run = |words: Vec<OsString>| {
-            let mut all = storage_words(&job.work, storage);
+            let mut all = storage_words(&job.work, &job.runtime, storage);
             all.extend(words);
             self.with_env(Invocation::new(&self.program, all), job)
         };
@@ -158,7 +160,7 @@ impl Engine {
             all.extend(["unshare".into(), "--".into(), "unshare".into()]);
         }
         all.extend(["--net".into(), "--mount".into(), "--".into(), self.program.clone().into()]);
-        all.extend(storage_words(&job.work, storage));
+        all.extend(storage_words(&job.work, &job.runtime, storage));
         all.extend(words);
         let first: &OsStr = if rootless { self.program.as_os_str() } else { OsStr::new("unshare") };
         self.with_env(Invocation::new(first, all), job)
@@ -170,8 +172,9 @@ impl Engine {
         if !rootless {
             return Vec::new();
         }
-        let storage = job.work.join("storage");
-        let words: [OsString; 5] = ["unshare".into(), "rm".into(), "-rf".into(), "--".into(), storage.into()];
+        let (storage, run) = (job.work.join("storage"), job.runtime.join("run"));
+        let words: [OsString; 6] =
+            ["unshare".into(), "rm".into(), "-rf".into(), "--".into(), storage.into(), run.into()];
         vec![self.with_env(Invocation::new(&self.program, words), job)]
     }
 
@@ -182,9 +185,9 @@ impl Engine {
 }
 
 /// Storage of this build alone: no tag of anybody else's is touched, and two builds never meet.
-pub(super) fn storage_words(work: &Path, driver: &str) -> Vec<OsString> {
-    let at = |name: &str| OsString::from(work.join("storage").join(name));
-    vec!["--root".into(), at("root"), "--runroot".into(), at("run"), "--storage-driver".into(), driver.into()]
+pub(super) fn storage_words(work: &Path, runtime: &Path, driver: &str) -> Vec<OsString> {
+    let (root, run) = (work.join("storage"), runtime.join("run"));
+    vec!["--root".into(), root.into(), "--runroot".into(), run.into(), "--storage-driver".into(), driver.into()]
 }
 
 #[cfg(test)]
@@ -195,6 +198,7 @@ mod tests {
         Job {
             context: "/w/context".into(),
             work: "/w".into(),
+            runtime: "/r".into(),
             tag: "localhost/bulla-build:abc".into(),
             platform: "linux/amd64".parse().unwrap(),
             source_date_epoch: 1_760_000_000,
@@ -240,7 +244,7 @@ mod tests {
 
     #[test]
     fn runs_buildah_in_a_network_namespace_of_its_own() {
-        let storage = "--root /w/storage/root --runroot /w/storage/run --storage-driver overlay";
+        let storage = "--root /w/storage --runroot /r/run --storage-driver overlay";
         let build = "build --isolation chroot --format oci --layers=false --no-cache --file /w/context/Dockerfile \
                      --build-arg SOURCE_DATE_EPOCH=1760000000 --label \"a.b=c d\" --http-proxy=false \
                      --identity-label=false --pull=false --platform linux/amd64 --tag localhost/bulla-build:abc /w/context";
@@ -251,7 +255,7 @@ mod tests {
         assert_eq!(seen, [format!("{inner} {build}"), format!("{inner} {push}")]);
         let seen = text(&engine("/bin/buildah", buildah(true)));
         let outer = "/bin/buildah unshare --";
-        let remove = "/bin/buildah unshare rm -rf -- /w/storage".to_owned();
+        let remove = "/bin/buildah unshare rm -rf -- /w/storage /r/run".to_owned();
         assert_eq!(seen, [format!("{outer} {inner} {build}"), format!("{outer} {inner} {push}"), remove]);
     }
 

@@ -6,7 +6,8 @@ use super::plan::storage_words;
 use super::{Builder, Choice, Engine, EngineError, Host};
 use crate::adapters::process::{ProcessError, find_program};
 
-/// The first engine of the chosen kind that works, and why those before it do not. `work` is a folder to try them in.
+/// The first engine of the chosen kind that works, and why those before it do not. They are tried in `work`, a folder
+/// with a path of at most 30 characters: [`super::Workplace::runtime`].
 pub fn find(choice: Choice, host: &Host, work: &Path) -> Result<(Engine, Vec<String>), EngineError> {
     type Try = fn(&Host, &Path) -> Result<Engine, String>;
     let engines: [(Choice, &str, Try); 3] = [
@@ -111,7 +112,7 @@ fn storage(
 ) -> Result<String, String> {
     let mut reason = String::new();
     for driver in ["overlay", "vfs"] {
-        match try_it(storage_words(&work.join(format!("probe-{driver}")), driver)) {
+        match try_it(storage_words(&work.join(driver), &work.join(driver), driver)) {
             Ok(()) => return Ok(driver.to_owned()),
             Err(error) => reason = said(&error),
         }

@@ -13,6 +13,10 @@ use crate::content::{ContentError, Digest, Hashing};
 
 /// What the name of every build's folder begins with.
 const PREFIX: &str = "build-";
+/// What the name of its runtime folder begins with.
+const RUNTIME_PREFIX: &str = "bulla-run-";
+/// The link in it to the runtime folder.
+const RUNTIME: &str = "runtime";
 /// The lock in it, held as long as the build lives.
 const LOCK: &str = "lock";
 
@@ -20,6 +24,7 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub struct Workplace {
     dir: TempDir,
+    runtime: TempDir,
     _lock: File,
     epoch: SystemTime,
 }
@@ -35,9 +40,16 @@ impl Workplace {
         let path = dir.path().join(LOCK);
         let lock =
             File::create(&path).and_then(|file| file.lock().map(|()| file)).map_err(StateError::io("lock", &path))?;
+        let runtime = tempfile::Builder::new().prefix(RUNTIME_PREFIX).tempdir();
+        let runtime = runtime.map_err(StateError::io("create a folder in", &std::env::temp_dir()))?;
+        #[cfg(unix)]
+        {
+            let link = dir.path().join(RUNTIME);
+            std::os::unix::fs::symlink(runtime.path(), &link).map_err(StateError::io("write", &link))?;
+        }
         let seconds = Duration::from_secs(epoch.unsigned_abs());
         let epoch = if epoch < 0 { SystemTime::UNIX_EPOCH - seconds } else { SystemTime::UNIX_EPOCH + seconds };
-        let place = Self { dir, _lock: lock, epoch };
+        let place = Self { dir, runtime, _lock: lock, epoch };
         state::create_dir(&place.context())?;
         set_mode(&place.context(), 0o755)?;
         Ok(place)
@@ -46,6 +58,11 @@ impl Workplace {
     /// The folder.
     pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// A folder with a short path, which podman asks for: 50 characters and no more.
+    pub fn runtime(&self) -> &Path {
+        self.runtime.path()
     }
 
     /// What the engine gets to see.
@@ -65,6 +82,11 @@ impl Workplace {
         let path = self.path().join(name);
         let file = File::options().read(true).write(true).create_new(true).open(&path);
         file.map_err(StateError::io("create", &path))
+    }
+
+    /// Such a file again, from its beginning.
+    pub fn open(&self, name: &str) -> io::Result<Box<dyn Read>> {
+        Ok(Box::new(File::open(self.path().join(name))?))
     }
 
     /// Puts a file into the context.
@@ -120,6 +142,11 @@ fn remove_abandoned(parent: &Path) {
         let lock = File::open(entry.path().join(LOCK));
         // A folder without a lock is being made at this moment, or is not one of ours.
         if ours && lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            if let Ok(runtime) = fs::read_link(entry.path().join(RUNTIME))
+                && runtime.file_name().is_some_and(|name| name.to_string_lossy().starts_with(RUNTIME_PREFIX))
+            {
+                let _ = fs::remove_dir_all(runtime);
+            }
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -162,8 +189,12 @@ mod tests {
         let dead = parent.path().join("build-dead");
         fs::create_dir(&dead).unwrap();
         fs::write(dead.join(LOCK), "").unwrap();
+        let runtime = parent.path().join("bulla-run-dead");
+        fs::create_dir(&runtime).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&runtime, dead.join(RUNTIME)).unwrap();
         let next = Workplace::create(parent.path(), 0).unwrap();
-        assert!(living.context().exists() && next.context().exists() && !dead.exists());
+        assert!(living.context().exists() && next.context().exists() && !dead.exists() && !runtime.exists());
         assert_ne!(living.word(), next.word());
         let path = next.path().to_owned();
         drop(next);
