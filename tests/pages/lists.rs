@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bulla::class::Class;
 
-use crate::{files, read, root};
+use crate::{files, pages, read, root};
 
 /// How many attacks there are of each kind.
 const ATTACKS: [(char, usize); 13] = [
@@ -190,5 +190,16 @@ fn the_page_of_codes_gives_every_class_its_exit_code() {
         let row = rows(&page).into_iter().find(|cells| cells[0] == class.as_str());
         let row = row.unwrap_or_else(|| panic!("{class} is not there"));
         assert_eq!(row[1], class.exit().to_string(), "{class}");
+    }
+}
+
+#[test]
+fn links_lead_to_files_that_are_there() {
+    for page in pages().into_iter().chain(["SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned)) {
+        let text = read(&page);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            let there = root().join(&page).parent().unwrap().join(link).exists();
+            assert!(there || link.is_empty() || link.contains("://"), "{page}: {link} is not there");
+        }
     }
 }
