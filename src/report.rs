@@ -65,6 +65,10 @@ impl<E: Classified> From<E> for Failure {
 
 /// Longest piece of foreign text that is shown, in characters.
 const SHOWN: usize = 400;
+/// Most lines of it.
+const SHOWN_LINES: usize = 40;
+/// Longest text in a verdict as JSON, in characters.
+const RECORDED: usize = 2_000;
 
 /// Foreign text, fit for a terminal: control, format and direction characters escaped, cut to a sensible length.
 pub(crate) fn shown(text: &str) -> String {
@@ -258,14 +262,20 @@ pub(crate) fn verdict_text(question: &Question, policy: &Policy, verdict: &Verdi
         (false, true) => "DENIED",
         (false, false) => "DENIED (not enforced at launch)",
     };
-    let _ = writeln!(text, "{word} {pinned} {}", subject.platform);
+    let _ = writeln!(text, "{word} {pinned} {}", shown(&subject.platform.to_string()));
     text
 }
 
 /// An error for a person, on standard error.
 pub(crate) fn failure_text(failure: &Failure) -> String {
-    let lines: Vec<String> = failure.message.lines().map(shown).collect();
-    format!("bulla: {} [{} {}]\n", lines.join("\n  "), failure.class, failure.code)
+    format!("bulla: {} [{} {}]\n", shown_lines(&failure.message), failure.class, failure.code)
+}
+
+/// Foreign text of several lines. Each but the first is marked, so that none can pass for a line of ours, or for a
+/// command to a CI system that reads along.
+fn shown_lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().take(SHOWN_LINES).map(shown).collect();
+    lines.join("\n  | ")
 }
 
 #[cfg(test)]

@@ -12,4 +12,5 @@ mod registry;
 #[path = "../support/stage.rs"]
 mod stage;
 
+mod output;
 mod remembered;
