@@ -196,11 +196,13 @@ fn chosen_policy(args: &PolicyArgs, world: &World) -> Result<Policy, Failure> {
     if let Some(file) = &args.policy {
         return read_policy(file);
     }
-    let user = world.dirs().ok().map(|dirs| dirs.config.join("policy.toml"));
+    let user = Dirs::config_from_env(|name| world.var(name)).ok().map(|config| config.join("policy.toml"));
     for file in user.into_iter().chain([PathBuf::from("/etc/bulla/policy.toml")]) {
-        // A policy that is there and cannot be read is an error: falling back would judge by other rules.
-        if file.symlink_metadata().is_ok() {
-            return read_policy(&file);
+        // A policy that is there, or may be there, and cannot be read is an error: falling back would judge by other
+        // rules.
+        match file.symlink_metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            _ => return read_policy(&file),
         }
     }
     Ok(Policy::default_policy()?)

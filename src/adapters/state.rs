@@ -68,18 +68,28 @@ pub struct Dirs {
 impl Dirs {
     /// Reads the folders from environment variables; relative values are ignored, as the specification says.
     pub fn from_env(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Self, StateError> {
-        let absolute = |name: &str| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let below = |name: &'static str, home_child: &str, what: &'static str| {
-            absolute(name)
-                .or_else(|| absolute("HOME").map(|home| home.join(home_child)))
-                .map(|base| base.join("bulla"))
-                .ok_or(StateError::NoHome(what, name))
-        };
-        Ok(Self {
-            cache: below("XDG_CACHE_HOME", ".cache", "the cache")?,
-            config: below("XDG_CONFIG_HOME", ".config", "the configuration")?,
-        })
+        let cache = below(&var, "XDG_CACHE_HOME", ".cache", "the cache")?;
+        Ok(Self { cache, config: Self::config_from_env(var)? })
     }
+
+    /// [`Dirs::config`] alone, which may be known where the cache is not.
+    pub fn config_from_env(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<PathBuf, StateError> {
+        below(&var, "XDG_CONFIG_HOME", ".config", "the configuration")
+    }
+}
+
+/// Our folder below the one that a variable names, else below the home folder.
+fn below(
+    var: impl Fn(&str) -> Option<std::ffi::OsString>,
+    name: &'static str,
+    home_child: &str,
+    what: &'static str,
+) -> Result<PathBuf, StateError> {
+    let absolute = |name: &str| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute(name)
+        .or_else(|| absolute("HOME").map(|home| home.join(home_child)))
+        .map(|base| base.join("bulla"))
+        .ok_or(StateError::NoHome(what, name))
 }
 
 /// Creates a folder and its parents.

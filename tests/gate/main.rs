@@ -13,4 +13,5 @@ mod registry;
 mod stage;
 
 mod output;
+mod policies;
 mod remembered;
