@@ -6,8 +6,10 @@
 use std::fmt::Write as _;
 
 use bulla::class::{Class, Classified};
+use bulla::content::Digest;
 use bulla::policy::Policy;
 use bulla::policy::verdict::{Status, Verdict};
+use bulla::reference::PinnedReference;
 use bulla::sigstore::Signer;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -121,6 +123,10 @@ pub(crate) fn json(value: &impl Serialize) -> String {
 pub(crate) struct Question {
     /// The image as it was typed.
     pub(crate) image: String,
+    /// The digest that it means now, once that is known.
+    pub(crate) digest: Option<Digest>,
+    /// Where that can be pulled from.
+    pub(crate) reference: Option<PinnedReference>,
     /// Options that make things less safe, as they were typed.
     pub(crate) unsafe_options: Vec<String>,
     /// What a person should know, and what changes nothing.
@@ -138,6 +144,8 @@ pub(crate) fn verdict_json(
         "schema": "bulla.verdict/v1",
         "tool": {"name": "bulla", "version": env!("CARGO_PKG_VERSION")},
         "image": question.image,
+        "reference": question.reference.as_ref().map(ToString::to_string),
+        "digest": question.digest,
         "admitted": false,
         "enforced": true,
         "exit": 0,
@@ -155,11 +163,31 @@ pub(crate) fn verdict_json(
         Ok(verdict) => fill_verdict(&mut document, verdict, policy),
         Err(failure) => {
             document["exit"] = object!(Exit::from(failure.class) as u8);
-            document["error"] =
-                object!({"class": failure.class.as_str(), "code": failure.code, "message": failure.message});
+            document["error"] = failure_json(failure);
         }
     }
+    cut(&mut document);
     document
+}
+
+/// Cuts every text of a document to a sensible length.
+fn cut(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some((end, _)) = text.char_indices().nth(RECORDED) {
+                text.truncate(end);
+                text.push('…');
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(cut),
+        Value::Object(members) => members.values_mut().for_each(cut),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// An error as it stands in every document.
+pub(crate) fn failure_json(failure: &Failure) -> Value {
+    object!({"class": failure.class.as_str(), "code": failure.code, "message": failure.message})
 }
 
 fn fill_verdict(document: &mut Value, verdict: &Verdict, policy: Option<&Policy>) {

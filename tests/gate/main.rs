@@ -12,6 +12,9 @@ mod registry;
 #[path = "../support/stage.rs"]
 mod stage;
 
+mod audit;
+mod launching;
+mod names;
 mod output;
 mod policies;
 mod remembered;
