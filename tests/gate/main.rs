@@ -13,6 +13,7 @@ mod registry;
 mod stage;
 
 mod audit;
+mod index;
 mod launching;
 mod names;
 mod output;
