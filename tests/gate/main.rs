@@ -13,9 +13,11 @@ mod registry;
 mod stage;
 
 mod audit;
+mod evidence;
 mod index;
 mod launching;
 mod names;
 mod output;
 mod policies;
+mod registries;
 mod remembered;
