@@ -76,6 +76,11 @@ pub trait Store {
     /// What is attached to `subject`: bounded, each manifest read and its own `subject` compared.
     fn referrers(&self, subject: &Digest) -> Result<Referrers, StoreError>;
 
+    /// The same, but never from what was found some time ago, where there is any way to ask.
+    fn referrers_now(&self, subject: &Digest) -> Result<Referrers, StoreError> {
+        self.referrers(subject)
+    }
+
     /// A small blob, whole. Refused above `limit` bytes before it is read; checked against size and digest.
     fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError>;
 

@@ -109,6 +109,14 @@ fn tell(line: &str) {
     let _ = writeln!(anstream::stderr(), "{}", crate::report::shown(line));
 }
 
+/// What was typed that makes things less safe: said aloud, once each, beside standing in the record.
+fn shout(options: &[String]) {
+    let mut told = std::collections::BTreeSet::new();
+    for option in options.iter().filter(|option| told.insert(*option)) {
+        tell(&format!("UNSAFE: {option}"));
+    }
+}
+
 /// An image that was resolved, with whatever it is read from.
 struct Opened {
     store: Box<dyn Store>,
@@ -130,6 +138,13 @@ impl Opened {
 
 /// Resolves what was typed, once. `question` takes down what a person should know about it.
 fn open(image: &ImageName, source: &SourceArgs, world: &World, question: &mut Question) -> Result<Opened, Failure> {
+    let opened = resolve(image, source, world, question)?;
+    question.digest = Some(opened.root.digest);
+    question.reference.clone_from(&opened.reference);
+    Ok(opened)
+}
+
+fn resolve(image: &ImageName, source: &SourceArgs, world: &World, question: &mut Question) -> Result<Opened, Failure> {
     let reference = match image {
         ImageName::Layout { dir, image } => return open_layout(dir, image, source, question),
         ImageName::Registry(reference) => reference.clone(),

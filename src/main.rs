@@ -5,6 +5,7 @@ mod commands;
 mod progress;
 mod report;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -17,10 +18,7 @@ fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are answers; an answer that nobody could read is a failure like any other.
-            let shown = error.print().is_ok();
-            let exit = if error.use_stderr() || !shown { Exit::Misused } else { Exit::Done };
-            return ExitCode::from(exit as u8);
+            return ExitCode::from(show(&error) as u8);
         }
     };
     let is_launch = matches!(cli.command, cli::Command::Launch(_));
@@ -33,4 +31,22 @@ fn main() -> ExitCode {
         Err(_) => Exit::Undecided as u8,
     };
     ExitCode::from(exit)
+}
+
+/// Shows what there is to say about a command line that names no work: help and version, or what is wrong with it.
+fn show(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        // An answer that nobody could read is a failure like any other.
+        return if error.print().is_ok() { Exit::Done } else { Exit::Misused };
+    }
+    // It quotes the arguments, which may be somebody else's words: asked again with what can be shown of them.
+    let safe = std::env::args_os().map(|argument| report::shown(&argument.to_string_lossy()));
+    let _ = match cli::Cli::try_parse_from(safe) {
+        Err(error) if error.use_stderr() => error.print(),
+        _ => writeln!(anstream::stderr(), "error: an argument is not text"),
+    };
+    match std::env::args_os().nth(1) {
+        Some(verb) if verb == "launch" => Exit::NotStarted,
+        _ => Exit::Misused,
+    }
 }

@@ -80,6 +80,14 @@ pub enum OciError {
         /// The bound.
         limit: usize,
     },
+    /// A config and a manifest that are not about the same layers.
+    #[error("the image config lists {config} layers, and the manifest {manifest}")]
+    LayerCount {
+        /// `diff_ids` of the config.
+        config: usize,
+        /// Layers of the manifest.
+        manifest: usize,
+    },
     /// No image for this platform, or more than one.
     #[error("{reason}")]
     Platform {
@@ -94,6 +102,7 @@ impl Classified for OciError {
             Self::Json(error) => error.class(),
             Self::Malformed { .. } | Self::Platform { .. } => Class::Format,
             Self::TooMany { .. } => Class::Limit,
+            Self::LayerCount { .. } => Class::Integrity,
         }
     }
     fn code(&self) -> &'static str {
@@ -102,6 +111,7 @@ impl Classified for OciError {
             Self::Malformed { .. } => "malformed-manifest",
             Self::Platform { .. } => "no-such-platform",
             Self::TooMany { .. } => "too-many-entries",
+            Self::LayerCount { .. } => "layer-count",
         }
     }
 }
@@ -511,10 +521,7 @@ impl ImageConfig {
     /// Refuses a config that is not this manifest's: another platform, another number of layers.
     pub fn check_against(&self, manifest: &ImageManifest, platform: &Platform) -> Result<(), OciError> {
         if self.diff_ids.len() != manifest.layers.len() {
-            return Err(OciError::Malformed {
-                name: "image config",
-                reason: format!("it lists {} layers and the manifest {}", self.diff_ids.len(), manifest.layers.len()),
-            });
+            return Err(OciError::LayerCount { config: self.diff_ids.len(), manifest: manifest.layers.len() });
         }
         if !platform.matches(&self.platform()) {
             return Err(OciError::Malformed {

@@ -6,8 +6,10 @@
 use std::fmt::Write as _;
 
 use bulla::class::{Class, Classified};
+use bulla::content::Digest;
 use bulla::policy::Policy;
 use bulla::policy::verdict::{Status, Verdict};
+use bulla::reference::PinnedReference;
 use bulla::sigstore::Signer;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -65,6 +67,10 @@ impl<E: Classified> From<E> for Failure {
 
 /// Longest piece of foreign text that is shown, in characters.
 const SHOWN: usize = 400;
+/// Most lines of it.
+const SHOWN_LINES: usize = 40;
+/// Longest text in a verdict as JSON, in characters.
+const RECORDED: usize = 2_000;
 
 /// Foreign text, fit for a terminal: control, format and direction characters escaped, cut to a sensible length.
 pub(crate) fn shown(text: &str) -> String {
@@ -117,6 +123,10 @@ pub(crate) fn json(value: &impl Serialize) -> String {
 pub(crate) struct Question {
     /// The image as it was typed.
     pub(crate) image: String,
+    /// The digest that it means now, once that is known.
+    pub(crate) digest: Option<Digest>,
+    /// Where that can be pulled from.
+    pub(crate) reference: Option<PinnedReference>,
     /// Options that make things less safe, as they were typed.
     pub(crate) unsafe_options: Vec<String>,
     /// What a person should know, and what changes nothing.
@@ -134,6 +144,8 @@ pub(crate) fn verdict_json(
         "schema": "bulla.verdict/v1",
         "tool": {"name": "bulla", "version": env!("CARGO_PKG_VERSION")},
         "image": question.image,
+        "reference": question.reference.as_ref().map(ToString::to_string),
+        "digest": question.digest,
         "admitted": false,
         "enforced": true,
         "exit": 0,
@@ -151,11 +163,31 @@ pub(crate) fn verdict_json(
         Ok(verdict) => fill_verdict(&mut document, verdict, policy),
         Err(failure) => {
             document["exit"] = object!(Exit::from(failure.class) as u8);
-            document["error"] =
-                object!({"class": failure.class.as_str(), "code": failure.code, "message": failure.message});
+            document["error"] = failure_json(failure);
         }
     }
+    cut(&mut document);
     document
+}
+
+/// Cuts every text of a document to a sensible length.
+fn cut(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some((end, _)) = text.char_indices().nth(RECORDED) {
+                text.truncate(end);
+                text.push('…');
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(cut),
+        Value::Object(members) => members.values_mut().for_each(cut),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// An error as it stands in every document.
+pub(crate) fn failure_json(failure: &Failure) -> Value {
+    object!({"class": failure.class.as_str(), "code": failure.code, "message": failure.message})
 }
 
 fn fill_verdict(document: &mut Value, verdict: &Verdict, policy: Option<&Policy>) {
@@ -258,14 +290,20 @@ pub(crate) fn verdict_text(question: &Question, policy: &Policy, verdict: &Verdi
         (false, true) => "DENIED",
         (false, false) => "DENIED (not enforced at launch)",
     };
-    let _ = writeln!(text, "{word} {pinned} {}", subject.platform);
+    let _ = writeln!(text, "{word} {pinned} {}", shown(&subject.platform.to_string()));
     text
 }
 
 /// An error for a person, on standard error.
 pub(crate) fn failure_text(failure: &Failure) -> String {
-    let lines: Vec<String> = failure.message.lines().map(shown).collect();
-    format!("bulla: {} [{} {}]\n", lines.join("\n  "), failure.class, failure.code)
+    format!("bulla: {} [{} {}]\n", shown_lines(&failure.message), failure.class, failure.code)
+}
+
+/// Foreign text of several lines. Each but the first is marked, so that none can pass for a line of ours, or for a
+/// command to a CI system that reads along.
+fn shown_lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().take(SHOWN_LINES).map(shown).collect();
+    lines.join("\n  | ")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use crate::adapters::{Served, Store, StoreError};
+use crate::adapters::{Referrers, Served, Store, StoreError};
 use crate::attestation::bundle::Bundle;
 use crate::class::{Class, Classified};
 use crate::content::{Digest, Document, limits};
@@ -79,8 +79,18 @@ pub fn verify(
     let store = target.store;
     let subject = examine(target, platform)?;
     let require = policy.rule_for(&subject.name)?.map_or(&[][..], |(_, rule)| &rule.require);
-    let evidence = gather(store, subject, require, supplied)?;
-    Ok(policy.evaluate(&evidence, now)?)
+    let referrers = match require {
+        [] => Referrers::default(),
+        _ => store.referrers(&subject.digest)?,
+    };
+    let is_remembered = referrers.remembered;
+    let verdict = policy.evaluate(&gather(store, subject.clone(), require, referrers, supplied)?, now)?;
+    if verdict.is_admitted() || !is_remembered {
+        return Ok(verdict);
+    }
+    // What is missing may have been attached since.
+    let referrers = store.referrers_now(&subject.digest)?;
+    Ok(policy.evaluate(&gather(store, subject, require, referrers, supplied)?, now)?)
 }
 
 /// Walks from the resolved manifest to the platform's image, checking that every document is what it should be.
@@ -127,12 +137,13 @@ fn parse(served: &Served) -> Result<Manifest, VerifyError> {
         .map_err(|source| VerifyError::Image { what: served.digest.to_string(), source })
 }
 
-/// Brings what is attached to the image and bears on `require`. Garbage among it is recorded and counts for nothing;
-/// a store that does not answer is an error, never an absence.
+/// Brings what of `referrers` bears on `require`. Garbage among it is recorded and counts for nothing; a store that
+/// does not answer is an error, never an absence.
 fn gather(
     store: &dyn Store,
     subject: Subject,
     require: &[Requirement],
+    referrers: Referrers,
     supplied: &[Vec<u8>],
 ) -> Result<Evidence, VerifyError> {
     let mut evidence = Evidence {
@@ -146,10 +157,6 @@ fn gather(
     for bytes in supplied {
         evidence.add(Digest::of(bytes), bytes, None);
     }
-    if require.is_empty() {
-        return Ok(evidence);
-    }
-    let referrers = store.referrers(&evidence.subject.digest)?;
     for (digest, message) in referrers.ignored {
         evidence.reject(digest, Class::Format, "unusable-referrer", message);
     }

@@ -354,6 +354,10 @@ impl Store for RegistryStore {
         Ok(referrers)
     }
 
+    fn referrers_now(&self, subject: &Digest) -> Result<Referrers, StoreError> {
+        self.fresh().referrers(subject)
+    }
+
     fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError> {
         self.run(self.fetch_blob(descriptor, limit))
     }

@@ -7,10 +7,11 @@ use bulla::content::limits;
 use bulla::policy::Policy;
 use bulla::policy::verdict::Verdict;
 use bulla::verify;
+use serde_json::{Value, json as object};
 
-use super::{World, chosen_policy, open, parse_image, print, read_policy};
+use super::{World, chosen_policy, open, parse_image, print, read_policy, shout};
 use crate::cli::{AuditArgs, PolicyArgs, SourceArgs, VerifyArgs};
-use crate::report::{Exit, Failure, Question, exit_of, json, shown, verdict_json, verdict_text};
+use crate::report::{Exit, Failure, Question, exit_of, failure_json, json, shown, verdict_json, verdict_text};
 
 /// Judges one image under a policy that was read.
 pub(crate) fn judge(
@@ -34,6 +35,7 @@ pub(crate) fn verify(args: &VerifyArgs, world: &World) -> Result<Exit, Failure> 
         Err(failure) => Err(failure.clone()),
     };
     let policy = policy.ok();
+    shout(&question.unsafe_options);
     if args.json {
         print(&json(&verdict_json(&question, policy.as_ref(), outcome.as_ref(), world.now)))?;
     }
@@ -51,8 +53,27 @@ fn read_bundles(args: &VerifyArgs) -> Result<Vec<Vec<u8>>, Failure> {
     args.bundle.iter().map(read).collect()
 }
 
-/// A verdict for each image. The exit code is the worst: undecided, then denied, then admitted.
+/// A verdict for each image. The exit code is the worst: undecided, then wrong, then denied, then admitted.
 pub(crate) fn audit(args: &AuditArgs, world: &World) -> Result<Exit, Failure> {
+    let audited = audit_each(args, world);
+    if let (Err(failure), true) = (&audited, args.json) {
+        let exit = Exit::from(failure.class) as u8;
+        let error = failure_json(failure);
+        print(&json(&object!({"schema": AUDIT_SCHEMA, "exit": exit, "verdicts": [], "error": error})))?;
+    }
+    let (worst, verdicts, table) = audited?;
+    if args.json {
+        print(&json(&object!({"schema": AUDIT_SCHEMA, "exit": worst as u8, "verdicts": verdicts})))?;
+    } else {
+        print(&table)?;
+    }
+    Ok(worst)
+}
+
+const AUDIT_SCHEMA: &str = "bulla.audit/v1";
+
+/// The worst exit code, every verdict, and a table of them.
+fn audit_each(args: &AuditArgs, world: &World) -> Result<(Exit, Vec<Value>, String), Failure> {
     let policy = chosen_policy(&args.policy, world)?;
     let mut images = args.images.clone();
     if let Some(file) = &args.file {
@@ -64,6 +85,7 @@ pub(crate) fn audit(args: &AuditArgs, world: &World) -> Result<Exit, Failure> {
     let mut worst = Exit::Done;
     let mut verdicts = Vec::new();
     let mut table = String::new();
+    let mut unsafe_options = Vec::new();
     for image in images {
         let mut question = Question { image: image.clone(), ..Question::default() };
         let outcome = judge(&image, &args.source, &policy, &[], world, &mut question);
@@ -82,13 +104,10 @@ pub(crate) fn audit(args: &AuditArgs, world: &World) -> Result<Exit, Failure> {
         worst = if exit as u8 > worst as u8 { exit } else { worst };
         table.push_str(&format!("{word:<10} {}  {}\n", shown(&image), shown(&why)));
         verdicts.push(verdict_json(&question, Some(&policy), outcome.as_ref(), world.now));
+        unsafe_options.append(&mut question.unsafe_options);
     }
-    if args.json {
-        print(&json(&serde_json::json!({"schema": "bulla.audit/v1", "exit": worst as u8, "verdicts": verdicts})))?;
-    } else {
-        print(&table)?;
-    }
-    Ok(worst)
+    shout(&unsafe_options);
+    Ok((worst, verdicts, table))
 }
 
 /// A reference on each line; empty lines and lines that start with # are passed over.

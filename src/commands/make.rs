@@ -18,7 +18,7 @@ use bulla::sign::{self, Place, Signing};
 use bulla::template::Template;
 use bulla::{describe, home, verify};
 
-use super::{World, has_terminal, inputs, open, parse_image, print, tell};
+use super::{World, has_terminal, inputs, open, parse_image, print, shout, tell};
 use crate::cli::{
     AttestArgs, BuildArgs, DiffArgs, EngineName, InputArgs, PublishArgs, SbomArgs, SbomForm, SignArgs, SourceArgs,
 };
@@ -140,6 +140,7 @@ fn attach(
                 )));
             }
             let registry = world.registry(&source.registry, source.offline);
+            shout(&registry.weakened(|name| world.var(name)));
             let (served, _) = registry.resolve(&reference)?;
             let store = registry.repository(&reference.repository);
             let name = reference.repository.to_string();
@@ -161,6 +162,7 @@ pub(crate) fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure
     let to: Reference = args.to.parse()?;
     let layout = Layout::open(&dir)?;
     let registry = world.registry(&args.registry, false);
+    shout(&registry.weakened(|name| world.var(name)));
     let line = Line::new();
     let options = PublishOptions { move_tag: args.move_tag, allow_unattested: args.allow_unattested };
     let published = publish::publish(&layout, &image, &to, options, &registry, &|event| line.show(event))?;
@@ -177,6 +179,7 @@ pub(crate) fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure
 pub(crate) fn sbom(args: &SbomArgs, world: &World) -> Result<Exit, Failure> {
     let mut question = Question::default();
     let opened = open(&parse_image(&args.image)?, &args.source, world, &mut question)?;
+    shout(&question.unsafe_options);
     let subject = verify::examine(opened.target(), args.source.platform.as_ref())?;
     let (inventory, created) = describe::inventory(&*opened.store, &subject)?;
     let described = Described {
@@ -278,6 +281,7 @@ pub(crate) fn diff(args: &DiffArgs, world: &World) -> Result<Exit, Failure> {
     let mut question = Question::default();
     let first = open(&parse_image(&args.first)?, &args.source, world, &mut question)?;
     let second = open(&parse_image(&args.second)?, &args.source, world, &mut question)?;
+    shout(&question.unsafe_options);
     let platform = args.source.platform.as_ref();
     let subjects = (verify::examine(first.target(), platform)?, verify::examine(second.target(), platform)?);
     let difference = describe::compare((&*first.store, &subjects.0), (&*second.store, &subjects.1))?;

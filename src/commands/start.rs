@@ -12,10 +12,10 @@ use bulla::template::{Network, Template};
 use bulla::verify;
 use serde_json::json as object;
 
-use super::{Opened, World, chosen_policy, complain, open, parse_image, print, tell};
+use super::{Opened, World, chosen_policy, complain, open, parse_image, print, shout, tell};
 use crate::cli::{LaunchArgs, NetworkName, PolicyArgs, RuntimeName};
 use crate::progress::Line;
-use crate::report::{Exit, Failure, Question, json, verdict_json, verdict_text};
+use crate::report::{Exit, Failure, Question, failure_text, json, verdict_json, verdict_text};
 
 /// Judges, then replaces this process by the container's. Returns only when nothing was started, or for a dry run.
 pub(crate) fn launch(args: &LaunchArgs, world: &World) -> u8 {
@@ -23,23 +23,22 @@ pub(crate) fn launch(args: &LaunchArgs, world: &World) -> u8 {
     let policy = chosen_policy(&PolicyArgs { policy: args.policy.clone(), ..PolicyArgs::default() }, world);
     let decided = policy.as_ref().map_err(Clone::clone).and_then(|policy| decide(args, policy, world, &mut question));
     let policy = policy.ok();
+    if !args.json {
+        shout(&question.unsafe_options);
+    }
     let (verdict, opened) = match decided {
         Ok(decided) => decided,
         Err(failure) => {
             record(args, &question, policy.as_ref(), Err(&failure), None, world);
-            complain(&failure);
-            tell("nothing was started");
-            return Exit::NotStarted as u8;
+            return not_started(args, &failure_text(&failure));
         }
     };
     let text = policy.as_ref().map(|policy| verdict_text(&question, policy, &verdict)).unwrap_or_default();
     let Some(image) = verdict.launchable() else {
         record(args, &question, policy.as_ref(), Ok(&verdict), None, world);
-        let _ = std::io::Write::write_all(&mut anstream::stderr(), text.as_bytes());
-        tell("nothing was started");
-        return Exit::NotStarted as u8;
+        return not_started(args, &text);
     };
-    if image.basis() == Basis::NotEnforced {
+    if image.basis() == Basis::NotEnforced && !args.json {
         let _ = std::io::Write::write_all(&mut anstream::stderr(), text.as_bytes());
         tell("WARNING: the image was not admitted; its rule does not enforce, so it is started all the same");
     }
@@ -48,9 +47,7 @@ pub(crate) fn launch(args: &LaunchArgs, world: &World) -> u8 {
         Ok(plan) => plan,
         Err(failure) => {
             record(args, &question, policy.as_ref(), Err(&failure), None, world);
-            complain(&failure);
-            tell("nothing was started");
-            return Exit::NotStarted as u8;
+            return not_started(args, &failure_text(&failure));
         }
     };
     record(args, &question, policy.as_ref(), Ok(&verdict), Some(&plan), world);
@@ -64,7 +61,17 @@ pub(crate) fn launch(args: &LaunchArgs, world: &World) -> u8 {
     Exit::NotStarted as u8
 }
 
-/// The verdict as one JSON document on standard error: standard output is the container's.
+/// Says why nothing was started. With `--json` the record says it, and is all that stands on standard error.
+fn not_started(args: &LaunchArgs, why: &str) -> u8 {
+    if !args.json {
+        let _ = std::io::Write::write_all(&mut anstream::stderr(), why.as_bytes());
+        tell("nothing was started");
+    }
+    Exit::NotStarted as u8
+}
+
+/// The verdict as one JSON document on standard error: standard output is the container's. Its `exit` is this
+/// process's, and null where that will be the container's.
 fn record(
     args: &LaunchArgs,
     question: &Question,
@@ -78,6 +85,11 @@ fn record(
     }
     let mut document = verdict_json(question, policy, outcome, world.now);
     document["launch"] = object!(plan.map(LaunchPlan::record));
+    document["exit"] = match plan {
+        None => object!(Exit::NotStarted as u8),
+        Some(_) if args.dry_run => object!(Exit::Done as u8),
+        Some(_) => object!(null),
+    };
     let _ = std::io::Write::write_all(&mut anstream::stderr(), json(&document).as_bytes());
 }
 
@@ -125,9 +137,10 @@ fn rebuild(
         Some(published) => question.notes.push(format!("the rebuild is {digest}; published is {published}")),
         None => {}
     }
-    for note in &question.notes {
+    for note in question.notes.iter().filter(|_| !args.json) {
         tell(note);
     }
+    (question.digest, question.reference) = (Some(digest), None);
     let root: Served = layout.manifest(&digest)?;
     let opened = Opened { store: Box::new(layout), root, name: home::template_image(name), reference: None };
     let subject = verify::examine(opened.target(), Some(&Platform::host()))?;

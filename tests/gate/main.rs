@@ -1,0 +1,23 @@
+//! The gate from outside: the binary against registries, layouts, policies and engines that are wrong in one way each.
+//! What must not be admitted exits with its own class, says so in one JSON document, and starts nothing.
+
+#![expect(clippy::unwrap_used, reason = "a case that cannot be set up is a failed test")]
+
+#[path = "../support/cli.rs"]
+mod cli;
+#[path = "../support/image.rs"]
+mod image;
+#[path = "../support/registry.rs"]
+mod registry;
+#[path = "../support/stage.rs"]
+mod stage;
+
+mod audit;
+mod evidence;
+mod index;
+mod launching;
+mod names;
+mod output;
+mod policies;
+mod registries;
+mod remembered;
