@@ -29,10 +29,6 @@ pub mod predicate_types {
     pub const SPDX: &str = "https://spdx.dev/Document";
     /// CycloneDX document; some tools append a version, as in `/v1.6`.
     pub const CYCLONEDX: &str = "https://cyclonedx.org/bom";
-    /// SLSA verification summary v1.
-    pub const VSA: &str = "https://slsa.dev/verification_summary/v1";
-    /// cosign's vulnerability scan record.
-    pub const COSIGN_VULN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
 
     /// Whether this is SPDX, plain or with a version.
     pub fn is_spdx(uri: &str) -> bool {

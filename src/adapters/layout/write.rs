@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 
 use super::{LAYOUT_VERSION, Layout, layout_error};
-use crate::adapters::attached::PREDICATE_TYPE;
 use crate::adapters::state::{self, Lock, StateError};
 use crate::adapters::{Store, StoreError};
 use crate::content::{self, ContentError, Digest, Hashing, limits};
@@ -52,7 +51,7 @@ pub fn attestation_manifest(bundle: &[u8], subject: &Descriptor, predicate_type:
         annotations: BTreeMap::from([
             ("org.opencontainers.image.created", created.to_string()),
             ("dev.sigstore.bundle.content", "dsse-envelope".to_owned()),
-            (PREDICATE_TYPE, predicate_type.to_owned()),
+            (names::PREDICATE_TYPE, predicate_type.to_owned()),
         ]),
     };
     to_json(&wire)
@@ -210,7 +209,7 @@ impl Layout {
 pub(in crate::adapters) fn attestation_entry(manifest: &[u8], predicate_type: &str) -> Descriptor {
     let mut entry = Descriptor::of(names::MANIFEST, manifest);
     entry.artifact_type = Some(names::BUNDLE_V03.to_owned());
-    entry.annotations.insert(PREDICATE_TYPE.to_owned(), predicate_type.to_owned());
+    entry.annotations.insert(names::PREDICATE_TYPE.to_owned(), predicate_type.to_owned());
     entry
 }
 
