@@ -250,22 +250,15 @@ impl RegistryStore {
         let mut answer = self.get(url, &what, Vec::new(), Away::Content, until).await?;
         answer.start(u64::MAX)?;
         let mut hashing = Hashing::new(to);
-        let wrong_size = |actual| ContentError::Size { what: what.clone(), expected: *expected, actual };
         while let Some(piece) = answer.piece(hashing.size()).await? {
             let so_far = hashing.size() + piece.len() as u64;
             if so_far > *expected {
-                return Err(wrong_size(so_far).into());
+                return Err(ContentError::Size { what, expected: *expected, actual: so_far }.into());
             }
             hashing.write_all(&piece).map_err(|source| ContentError::Io { what: what.clone(), source })?;
         }
         let (_, actual, size) = hashing.finish();
-        if size != *expected {
-            return Err(wrong_size(size).into());
-        }
-        if actual != *digest {
-            return Err(ContentError::Digest { what, expected: *digest, actual }.into());
-        }
-        Ok(())
+        Ok(content::expect(&what, (digest, *expected), (actual, size))?)
     }
 
     /// A GET that has to be answered with 200.

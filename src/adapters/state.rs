@@ -223,12 +223,7 @@ impl ContentStore {
         let mut hashing = Hashing::new((&mut from).take(size.saturating_add(1)));
         io::copy(&mut hashing, aside.as_file_mut()).map_err(StateError::io("write", &path))?;
         let (_, actual, actual_size) = hashing.finish();
-        if actual_size != size {
-            return Err(ContentError::Size { what: what.to_owned(), expected: size, actual: actual_size }.into());
-        }
-        if actual != *digest {
-            return Err(ContentError::Digest { what: what.to_owned(), expected: *digest, actual }.into());
-        }
+        content::expect(what, (digest, size), (actual, actual_size))?;
         keep(aside, &path)?;
         Ok(path)
     }
