@@ -30,13 +30,18 @@ pub mod predicate_types {
     /// CycloneDX document; some tools append a version, as in `/v1.6`.
     pub const CYCLONEDX: &str = "https://cyclonedx.org/bom";
 
+    /// Whether this is SLSA provenance of a version that is read.
+    pub fn is_provenance(uri: &str) -> bool {
+        matches!(uri, SLSA_V1 | SLSA_V02)
+    }
+
     /// Whether this is SPDX, plain or with a version.
-    pub fn is_spdx(uri: &str) -> bool {
+    pub(super) fn is_spdx(uri: &str) -> bool {
         in_family(uri, SPDX)
     }
 
     /// Whether this is CycloneDX, plain or with a version.
-    pub fn is_cyclonedx(uri: &str) -> bool {
+    pub(super) fn is_cyclonedx(uri: &str) -> bool {
         in_family(uri, CYCLONEDX)
     }
 
