@@ -270,9 +270,6 @@ impl RegistryStore {
         away: Away,
         until: Instant,
     ) -> Result<Answer, StoreError> {
-        if self.shared.options.offline {
-            return Err(self.connection.net(what, "it is not in the cache, and nothing is asked for offline"));
-        }
         let mut ask = self.ask(Method::GET, url, what, away, until);
         ask.headers = headers;
         let answer = self.connection.send(ask).await?;

@@ -147,7 +147,8 @@ fn keep(aside: NamedTempFile, path: &Path) -> Result<(), StateError> {
     sync_dir(parent(path))
 }
 
-fn parent(path: &Path) -> &Path {
+/// The folder that a path is in; the current one for a bare name.
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

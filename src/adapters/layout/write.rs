@@ -73,13 +73,10 @@ impl LayoutWriter {
     pub fn create(target: &Path) -> Result<Self, StoreError> {
         let target = target.canonicalize().unwrap_or_else(|_| target.to_owned());
         check_replaceable(&target)?;
-        let parent = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        state::create_dir(&parent)?;
-        let aside = tempfile::Builder::new().prefix(".bulla-").tempdir_in(&parent);
-        let aside = aside.map_err(StateError::io("write in", &parent))?;
+        let parent = state::parent(&target);
+        state::create_dir(parent)?;
+        let aside = tempfile::Builder::new().prefix(".bulla-").tempdir_in(parent);
+        let aside = aside.map_err(StateError::io("write in", parent))?;
         let writer = Self { target, aside, entries: Vec::new() };
         state::create_dir(&writer.root().join("blobs/sha256"))?;
         state::create_dir(&writer.root().join(BESIDE))?;
@@ -280,8 +277,7 @@ fn replace(new: &Path, target: &Path) -> Result<(), StoreError> {
     } else {
         fs::rename(new, target).map_err(failed())?;
     }
-    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
-    Ok(state::sync_dir(parent.unwrap_or(Path::new(".")))?)
+    Ok(state::sync_dir(state::parent(target))?)
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {
