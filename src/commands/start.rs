@@ -25,33 +25,18 @@ pub(crate) fn launch(args: &LaunchArgs, world: &World) -> u8 {
     let policy = policy.ok();
     let (verdict, opened) = match decided {
         Ok(decided) => decided,
-        Err(failure) => {
-            record(args, &question, policy.as_ref(), Err(&failure), None, world);
-            complain(&failure);
-            tell("nothing was started");
-            return Exit::NotStarted as u8;
-        }
+        Err(failure) => return not_started(args, &question, policy.as_ref(), Err(&failure), world),
     };
-    let text = policy.as_ref().map(|policy| verdict_text(&question, policy, &verdict)).unwrap_or_default();
     let Some(image) = verdict.launchable() else {
-        record(args, &question, policy.as_ref(), Ok(&verdict), None, world);
-        let _ = std::io::Write::write_all(&mut anstream::stderr(), text.as_bytes());
-        tell("nothing was started");
-        return Exit::NotStarted as u8;
+        return not_started(args, &question, policy.as_ref(), Ok(&verdict), world);
     };
     if image.basis() == Basis::NotEnforced {
-        let _ = std::io::Write::write_all(&mut anstream::stderr(), text.as_bytes());
+        show_verdict(&question, policy.as_ref(), &verdict);
         tell("WARNING: the image was not admitted; its rule does not enforce, so it is started all the same");
     }
-    let planned = prepare(args, &image, &*opened.store, world);
-    let plan = match planned {
+    let plan = match prepare(args, &image, &*opened.store, world) {
         Ok(plan) => plan,
-        Err(failure) => {
-            record(args, &question, policy.as_ref(), Err(&failure), None, world);
-            complain(&failure);
-            tell("nothing was started");
-            return Exit::NotStarted as u8;
-        }
+        Err(failure) => return not_started(args, &question, policy.as_ref(), Err(&failure), world),
     };
     record(args, &question, policy.as_ref(), Ok(&verdict), Some(&plan), world);
     if args.dry_run {
@@ -62,6 +47,35 @@ pub(crate) fn launch(args: &LaunchArgs, world: &World) -> u8 {
     }
     complain(&Failure::from(plan.exec()));
     Exit::NotStarted as u8
+}
+
+/// Says why nothing is started: the verdict that denies it, or what went wrong.
+fn not_started(
+    args: &LaunchArgs,
+    question: &Question,
+    policy: Option<&Policy>,
+    outcome: Result<&Verdict, &Failure>,
+    world: &World,
+) -> u8 {
+    record(args, question, policy, outcome, None, world);
+    match outcome {
+        Ok(verdict) => show_verdict(question, policy, verdict),
+        Err(failure) => {
+            complain(failure);
+        }
+    }
+    tell("nothing was started");
+    Exit::NotStarted as u8
+}
+
+/// The verdict for a person, on standard error.
+fn show_verdict(question: &Question, policy: Option<&Policy>, verdict: &Verdict) {
+    show(&policy.map(|policy| verdict_text(question, policy, verdict)).unwrap_or_default());
+}
+
+/// Text on standard error, which nothing hinges on.
+fn show(text: &str) {
+    let _ = std::io::Write::write_all(&mut anstream::stderr(), text.as_bytes());
 }
 
 /// The verdict as one JSON document on standard error: standard output is the container's.
@@ -78,7 +92,7 @@ fn record(
     }
     let mut document = verdict_json(question, policy, outcome, world.now);
     document["launch"] = object!(plan.map(LaunchPlan::record));
-    let _ = std::io::Write::write_all(&mut anstream::stderr(), json(&document).as_bytes());
+    show(&json(&document));
 }
 
 /// Finds the image and judges it, or builds it and judges that.
