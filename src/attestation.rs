@@ -29,18 +29,19 @@ pub mod predicate_types {
     pub const SPDX: &str = "https://spdx.dev/Document";
     /// CycloneDX document; some tools append a version, as in `/v1.6`.
     pub const CYCLONEDX: &str = "https://cyclonedx.org/bom";
-    /// SLSA verification summary v1.
-    pub const VSA: &str = "https://slsa.dev/verification_summary/v1";
-    /// cosign's vulnerability scan record.
-    pub const COSIGN_VULN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
+
+    /// Whether this is SLSA provenance of a version that is read.
+    pub fn is_provenance(uri: &str) -> bool {
+        matches!(uri, SLSA_V1 | SLSA_V02)
+    }
 
     /// Whether this is SPDX, plain or with a version.
-    pub fn is_spdx(uri: &str) -> bool {
+    pub(super) fn is_spdx(uri: &str) -> bool {
         in_family(uri, SPDX)
     }
 
     /// Whether this is CycloneDX, plain or with a version.
-    pub fn is_cyclonedx(uri: &str) -> bool {
+    pub(super) fn is_cyclonedx(uri: &str) -> bool {
         in_family(uri, CYCLONEDX)
     }
 

@@ -34,9 +34,6 @@ use crate::oci::{Platform, names};
 use crate::sbom::{self, Described, Inventory, SbomError, Scanner};
 use crate::template::Template;
 
-/// Names of the documents beside the image.
-pub const DOCUMENTS: [&str; 4] = ["sbom.spdx.json", "sbom.cdx.json", "provenance.json", "build.json"];
-
 /// What is to be built.
 #[derive(Debug)]
 pub struct BuildRequest<'a> {

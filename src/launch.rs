@@ -23,9 +23,6 @@ use crate::policy::verdict::{AdmittedImage, Basis};
 use crate::reference::PinnedReference;
 use crate::template::{Network, Tmpfs};
 
-/// The exit code when nothing was started, as docker has it.
-pub const NOT_STARTED: u8 = 125;
-
 /// An admitted image's own documents, read again by digest and found fit to be started.
 #[derive(Debug)]
 pub struct Ready {

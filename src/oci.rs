@@ -349,6 +349,11 @@ struct WireManifest {
     fs_layers: Option<serde::de::IgnoredAny>,
 }
 
+/// A media type without its parameters.
+pub(crate) fn essence(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim()
+}
+
 impl Manifest {
     /// Reads a manifest or an index. `served_as` is the media type it came under, where something said one.
     pub fn parse(bytes: &[u8], served_as: Option<&str>) -> Result<Self, OciError> {
@@ -357,7 +362,7 @@ impl Manifest {
         if wire.schema_version != 2 || wire.fs_layers.is_some() {
             return refuse("only schemaVersion 2 is understood");
         }
-        let served_as = served_as.map(|text| text.split(';').next().unwrap_or_default().trim());
+        let served_as = served_as.map(essence);
         if let (Some(own), Some(served)) = (&wire.media_type, served_as)
             && own != served
         {

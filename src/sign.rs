@@ -113,7 +113,7 @@ impl<'a> Signing<'a> {
         let wrong = |reason: String| SignError::Predicate { predicate_type: predicate_type.to_owned(), reason };
         if predicate_types::is_sbom(predicate_type) {
             sbom::read::read(predicate_type, predicate).map_err(|error| wrong(error.to_string()))?;
-        } else if matches!(predicate_type, predicate_types::SLSA_V1 | predicate_types::SLSA_V02) {
+        } else if predicate_types::is_provenance(predicate_type) {
             Provenance::parse(predicate_type, predicate).map_err(|error| wrong(error.to_string()))?;
         }
         self.attach(predicate_type, predicate)

@@ -74,18 +74,6 @@ impl Kind {
     }
 }
 
-impl std::str::FromStr for Kind {
-    type Err = RuntimeError;
-
-    fn from_str(text: &str) -> Result<Self, RuntimeError> {
-        match text {
-            "docker" => Ok(Self::Docker),
-            "podman" => Ok(Self::Podman),
-            other => Err(RuntimeError::UnknownRuntime(other.chars().take(40).collect())),
-        }
-    }
-}
-
 /// What an engine calls an image by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ids {

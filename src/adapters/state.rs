@@ -139,7 +139,8 @@ fn keep(aside: NamedTempFile, path: &Path) -> Result<(), StateError> {
     sync_dir(parent(path))
 }
 
-fn parent(path: &Path) -> &Path {
+/// The folder that a path is in; the current one for a bare name.
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -215,12 +216,7 @@ impl ContentStore {
         let mut hashing = Hashing::new((&mut from).take(size.saturating_add(1)));
         io::copy(&mut hashing, aside.as_file_mut()).map_err(StateError::io("write", &path))?;
         let (_, actual, actual_size) = hashing.finish();
-        if actual_size != size {
-            return Err(ContentError::Size { what: what.to_owned(), expected: size, actual: actual_size }.into());
-        }
-        if actual != *digest {
-            return Err(ContentError::Digest { what: what.to_owned(), expected: *digest, actual }.into());
-        }
+        content::expect(what, (digest, size), (actual, actual_size))?;
         keep(aside, &path)?;
         Ok(path)
     }

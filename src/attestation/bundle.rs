@@ -22,6 +22,7 @@ use sigstore_types::{
 use super::{AttestationError, PAYLOAD_TYPE, Statement};
 use crate::content::{Digest, limits};
 use crate::json::{self, Obj, Shape};
+use crate::oci::names;
 
 /// Log entries of one bundle. Real ones have one; other verifiers stop at 32 as well.
 const LOG_ENTRIES: usize = 32;
@@ -64,8 +65,7 @@ impl BundleVersion {
         match media_type {
             "application/vnd.dev.sigstore.bundle+json;version=0.1" => Some(Self::V01),
             "application/vnd.dev.sigstore.bundle+json;version=0.2" => Some(Self::V02),
-            "application/vnd.dev.sigstore.bundle+json;version=0.3"
-            | "application/vnd.dev.sigstore.bundle.v0.3+json" => Some(Self::V03),
+            "application/vnd.dev.sigstore.bundle+json;version=0.3" | names::BUNDLE_V03 => Some(Self::V03),
             _ => None,
         }
     }

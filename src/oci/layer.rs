@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read};
 
 use crate::class::{Class, Classified};
-use crate::content::{ContentError, Digest, limits};
+use crate::content::{self, ContentError, Digest, limits};
 use crate::oci::names;
 use stream::{Decoder, HashedAside, Metered, uncarry};
 
@@ -81,13 +81,7 @@ pub struct LayerDigests {
 impl LayerDigests {
     /// Refuses a layer that is not the one which a manifest (digest, size) and a config (diff_id) name.
     pub fn check(&self, digest: &Digest, size: u64, diff_id: &Digest) -> Result<(), ContentError> {
-        let what = || format!("layer {digest}");
-        if self.size != size {
-            return Err(ContentError::Size { what: what(), expected: size, actual: self.size });
-        }
-        if self.digest != *digest {
-            return Err(ContentError::Digest { what: what(), expected: *digest, actual: self.digest });
-        }
+        content::expect(&format!("layer {digest}"), (digest, size), (self.digest, self.size))?;
         self.check_diff_id(diff_id)
     }
 
@@ -190,11 +184,6 @@ impl Default for Bounds {
     fn default() -> Self {
         Self { stored: limits::LAYER, uncompressed: limits::LAYER_UNCOMPRESSED, entries: limits::LAYER_ENTRIES }
     }
-}
-
-/// Whether layers of this media type can be walked.
-pub fn is_layer(media_type: &str) -> bool {
-    compression(media_type).is_ok()
 }
 
 /// Walks a stored layer to its end within the ordinary bounds.

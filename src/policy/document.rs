@@ -136,14 +136,7 @@ fn read_rule(wire: WireRule, load: Load<'_>) -> Result<Rule, String> {
         Some("allow") => Rebuild::Allow,
         Some(other) => return Err(unknown("rebuild", other, "forbid, match, allow")),
     };
-    let mut require = Vec::new();
-    for name in nonempty("require", wire.require)? {
-        let requirement = requirement(&name)?;
-        if require.contains(&requirement) {
-            return Err(format!("require: {name:?} is named twice"));
-        }
-        require.push(requirement);
-    }
+    let require = requirements(&wire.require)?;
     let mut signers = Vec::new();
     for (index, signer) in nonempty("signer", wire.signer)?.into_iter().enumerate() {
         signers.push(signers::read(signer, load).map_err(|reason| format!("signer {index}: {reason}"))?);
@@ -202,7 +195,7 @@ fn requirement(name: &str) -> Result<Requirement, String> {
     }
 }
 
-/// Reads the names given to `--require`.
+/// Reads the names of a rule, or those given to `--require`.
 pub fn requirements(names: &[String]) -> Result<Vec<Requirement>, String> {
     let mut require = Vec::new();
     for name in names {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::attestation::provenance::{Provenance, ResourceDescriptor};
 use crate::attestation::{Statement, predicate_types};
-use crate::class::{Class, Classified as _};
+use crate::class::Class;
 use crate::policy::pattern::Pattern;
 use crate::policy::verdict::{Reason, Subject};
 use crate::sbom;
@@ -57,7 +57,7 @@ impl Default for SbomRule {
 impl ProvenanceRule {
     pub(super) fn check(&self, statement: &Statement, signer: &Signer) -> Result<(), Reason> {
         let parsed = Provenance::parse(&statement.predicate_type, statement.predicate_text().as_bytes())
-            .map_err(|error| Reason { class: error.class(), code: error.code(), message: error.to_string() })?;
+            .map_err(|error| Reason::of(&error))?;
         let (counts, form) = match statement.predicate_type.as_str() {
             predicate_types::SLSA_V1 => (self.slsa_v1, "slsa-v1"),
             _ => (self.slsa_v02, "slsa-v0.2"),
@@ -140,7 +140,7 @@ impl SbomRule {
     pub(super) fn check(&self, statement: &Statement, subject: &Subject) -> Result<(), Reason> {
         let refused = |code, message| Err(Reason { class: Class::Sbom, code, message });
         let summary = sbom::read::read(&statement.predicate_type, statement.predicate_text().as_bytes())
-            .map_err(|error| Reason { class: error.class(), code: error.code(), message: error.to_string() })?;
+            .map_err(|error| Reason::of(&error))?;
         if !self.formats.contains(&summary.format) {
             let names: Vec<&str> = self.formats.iter().map(|format| format.as_str()).collect();
             let message = format!("it is {}, and the rule asks for {}", summary.format.as_str(), names.join(" or "));

@@ -14,6 +14,7 @@ use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{SbomError, cut, limits, too_many};
+use crate::attestation::predicate_types::{CYCLONEDX, SPDX};
 use crate::content::Digest;
 use crate::json::{self, Obj, Shape};
 
@@ -67,9 +68,6 @@ impl fmt::Display for Format {
         })
     }
 }
-
-const SPDX: &str = "https://spdx.dev/Document";
-const CYCLONEDX: &str = "https://cyclonedx.org/bom";
 
 /// One package or component of a document.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 
 use super::{LAYOUT_VERSION, Layout, layout_error};
-use crate::adapters::attached::PREDICATE_TYPE;
 use crate::adapters::state::{self, Lock, StateError};
 use crate::adapters::{Store, StoreError};
 use crate::content::{self, ContentError, Digest, Hashing, limits};
@@ -52,7 +51,7 @@ pub fn attestation_manifest(bundle: &[u8], subject: &Descriptor, predicate_type:
         annotations: BTreeMap::from([
             ("org.opencontainers.image.created", created.to_string()),
             ("dev.sigstore.bundle.content", "dsse-envelope".to_owned()),
-            (PREDICATE_TYPE, predicate_type.to_owned()),
+            (names::PREDICATE_TYPE, predicate_type.to_owned()),
         ]),
     };
     to_json(&wire)
@@ -74,13 +73,10 @@ impl LayoutWriter {
     pub fn create(target: &Path) -> Result<Self, StoreError> {
         let target = target.canonicalize().unwrap_or_else(|_| target.to_owned());
         check_replaceable(&target)?;
-        let parent = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        state::create_dir(&parent)?;
-        let aside = tempfile::Builder::new().prefix(".bulla-").tempdir_in(&parent);
-        let aside = aside.map_err(StateError::io("write in", &parent))?;
+        let parent = state::parent(&target);
+        state::create_dir(parent)?;
+        let aside = tempfile::Builder::new().prefix(".bulla-").tempdir_in(parent);
+        let aside = aside.map_err(StateError::io("write in", parent))?;
         let writer = Self { target, aside, entries: Vec::new() };
         state::create_dir(&writer.root().join("blobs/sha256"))?;
         state::create_dir(&writer.root().join(BESIDE))?;
@@ -210,7 +206,7 @@ impl Layout {
 pub(in crate::adapters) fn attestation_entry(manifest: &[u8], predicate_type: &str) -> Descriptor {
     let mut entry = Descriptor::of(names::MANIFEST, manifest);
     entry.artifact_type = Some(names::BUNDLE_V03.to_owned());
-    entry.annotations.insert(PREDICATE_TYPE.to_owned(), predicate_type.to_owned());
+    entry.annotations.insert(names::PREDICATE_TYPE.to_owned(), predicate_type.to_owned());
     entry
 }
 
@@ -281,8 +277,7 @@ fn replace(new: &Path, target: &Path) -> Result<(), StoreError> {
     } else {
         fs::rename(new, target).map_err(failed())?;
     }
-    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
-    Ok(state::sync_dir(parent.unwrap_or(Path::new(".")))?)
+    Ok(state::sync_dir(state::parent(target))?)
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {

@@ -18,9 +18,6 @@ pub enum RuntimeError {
         /// What was tried.
         reasons: String,
     },
-    /// The name of no runtime.
-    #[error("{0:?} is not a runtime: write docker or podman")]
-    UnknownRuntime(String),
     /// An engine that answers something else than it was asked.
     #[error("`{command}` answered something that makes no sense: {reason}")]
     Answer {
@@ -125,7 +122,7 @@ impl RuntimeError {
 impl Classified for RuntimeError {
     fn class(&self) -> Class {
         match self {
-            Self::UnknownRuntime(_) | Self::Folder { .. } => Class::Usage,
+            Self::Folder { .. } => Class::Usage,
             Self::DiffId { .. } => Class::Integrity,
             Self::LayerType { .. } => Class::Format,
             Self::Store(error) => error.class(),
@@ -136,7 +133,6 @@ impl Classified for RuntimeError {
     fn code(&self) -> &'static str {
         match self {
             Self::NoRuntime { .. } => "no-runtime",
-            Self::UnknownRuntime(_) => "unknown-runtime",
             Self::Answer { .. } => "runtime-answer",
             Self::Timeout { .. } => "runtime-timeout",
             Self::Id { .. } => "image-id-mismatch",
