@@ -169,6 +169,11 @@ impl Layout {
         Ok(bytes)
     }
 
+    /// Replaces a file in the `bulla` folder beside the image.
+    pub(crate) fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        Ok(state::write_file(&self.dir.join(BESIDE).join(name), bytes)?)
+    }
+
     /// Adds an attestation to a layout that is there: blobs first, `index.json` last and at once. The same one again
     /// changes nothing. Several processes may do this at the same time.
     pub fn attach(&mut self, manifest: &[u8], bundle: &[u8], predicate_type: &str) -> Result<Descriptor, StoreError> {
