@@ -9,7 +9,8 @@ use bulla::adapters::signer::PrivateKey;
 use bulla::adapters::state;
 use bulla::attestation::predicate_types;
 use bulla::build::{self, BuildRecord, BuildRequest};
-use bulla::content::{Digest, limits};
+use bulla::class::Class;
+use bulla::content::Digest;
 use bulla::oci::Platform;
 use bulla::publish::{self, PublishOptions};
 use bulla::reference::{ImageName, Reference};
@@ -58,13 +59,13 @@ fn passphrase(world: &World, what: &str, again: bool) -> Result<Vec<u8>, Failure
 
 /// Reads a private key, asking for its passphrase only if it has one.
 pub(crate) fn private_key(file: &Path, world: &World) -> Result<PrivateKey, Failure> {
-    let pem = state::read_file(file, limits::KEY).map_err(|error| Failure::usage(error.to_string()))?;
-    let pem = String::from_utf8_lossy(&pem).into_owned();
-    let passphrase = match PrivateKey::is_encrypted(&pem) {
-        true => passphrase(world, &file.display().to_string(), false)?,
-        false => Vec::new(),
-    };
-    Ok(PrivateKey::from_pem(&pem, &passphrase)?)
+    PrivateKey::read(file, || passphrase(world, &file.display().to_string(), false)).map_err(|failure: Failure| {
+        match failure.class {
+            // No such file, or a large one: what was typed is wrong.
+            Class::State | Class::Limit => Failure::usage(failure.message),
+            _ => failure,
+        }
+    })
 }
 
 pub(crate) fn generate_key(output: &Path, world: &World) -> Result<Exit, Failure> {
