@@ -86,7 +86,7 @@ impl LayerDigests {
     }
 
     /// Refuses a layer whose uncompressed archive is not what a config names.
-    pub fn check_diff_id(&self, diff_id: &Digest) -> Result<(), ContentError> {
+    fn check_diff_id(&self, diff_id: &Digest) -> Result<(), ContentError> {
         if self.diff_id != *diff_id {
             let what = format!("the uncompressed layer {}", self.digest);
             return Err(ContentError::Digest { what, expected: *diff_id, actual: self.diff_id });
