@@ -78,7 +78,7 @@ impl Digest {
     }
 
     /// The digest whose raw value this is.
-    pub const fn from_raw(raw: [u8; 32]) -> Self {
+    pub(crate) const fn from_raw(raw: [u8; 32]) -> Self {
         Self(raw)
     }
 

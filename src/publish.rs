@@ -1,4 +1,4 @@
-//! `publish` and `copy`: an image and everything attached to it, from where it is to where it should be.
+//! Publishing and copying: an image and everything attached to it, from where it is to where it should be.
 //!
 //! The order is the point: blobs, then manifests by digest, then attestations, and the tag last. Whoever sees the tag
 //! sees an image that is complete and attested; a run that ends early leaves content nobody points at.

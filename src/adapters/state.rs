@@ -91,7 +91,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
 }
 
 /// Like [`write_file`], for what is produced piece by piece.
-pub fn write_file_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StateError> {
+pub(crate) fn write_file_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StateError> {
     let mut aside = aside(path, ANYBODY)?;
     let failed = |source| StateError::Io { action: "write", path: path.to_owned(), source };
     write(aside.as_file_mut()).map_err(failed)?;
@@ -148,7 +148,7 @@ pub(super) fn parent(path: &Path) -> &Path {
 }
 
 /// Flushes a folder's entries to disk.
-pub fn sync_dir(path: &Path) -> Result<(), StateError> {
+pub(crate) fn sync_dir(path: &Path) -> Result<(), StateError> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(StateError::io("write", path))
 }
 

@@ -86,7 +86,7 @@ impl LayerDigests {
     }
 
     /// Refuses a layer whose uncompressed archive is not what a config names.
-    pub fn check_diff_id(&self, diff_id: &Digest) -> Result<(), ContentError> {
+    fn check_diff_id(&self, diff_id: &Digest) -> Result<(), ContentError> {
         if self.diff_id != *diff_id {
             let what = format!("the uncompressed layer {}", self.digest);
             return Err(ContentError::Digest { what, expected: *diff_id, actual: self.diff_id });
@@ -244,13 +244,14 @@ const BUFFER: usize = 256 << 10;
 
 /// How a layer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Compression {
+pub(crate) enum Compression {
     Plain,
     Gzip,
     Zstd,
 }
 
-fn compression(media_type: &str) -> Result<Compression, LayerError> {
+/// The compression of layers of this media type; an error for what is no layer.
+pub(crate) fn compression(media_type: &str) -> Result<Compression, LayerError> {
     match media_type {
         names::LAYER_GZIP | names::DOCKER_LAYER_GZIP => Ok(Compression::Gzip),
         names::LAYER_ZSTD | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Ok(Compression::Zstd),

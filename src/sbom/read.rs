@@ -38,7 +38,7 @@ impl Format {
 
     /// The format that a predicate type announces, and the version where it announces one; nothing for any other
     /// predicate type. Exact strings: a trailing slash is another type.
-    pub fn of_predicate(predicate_type: &str) -> Option<(Self, Option<&str>)> {
+    pub(crate) fn of_predicate(predicate_type: &str) -> Option<(Self, Option<&str>)> {
         for (format, plain) in [(Self::Spdx, SPDX), (Self::CycloneDx, CYCLONEDX)] {
             if predicate_type == plain {
                 return Some((format, None));

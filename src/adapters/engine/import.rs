@@ -111,7 +111,7 @@ pub fn layout(dir: &Path) -> Result<EngineImage, EngineError> {
 }
 
 /// Reads an OCI layout in a tar file. It is unpacked below `dir`, which is created, by digest alone.
-pub fn layout_tar(path: &Path, dir: &Path) -> Result<EngineImage, EngineError> {
+pub(crate) fn layout_tar(path: &Path, dir: &Path) -> Result<EngineImage, EngineError> {
     let file = File::open(path).map_err(StateError::io("read", path))?;
     let files = unpack(file, &dir.join("blobs/sha256"))?;
     let index = files.get("index.json").ok_or_else(|| refused("there is no index.json in it".to_owned()))?;

@@ -124,12 +124,12 @@ impl LayoutWriter {
     }
 
     /// Adds an entry whose manifest was added as a blob before, as it stands.
-    pub fn add_entry(&mut self, entry: Descriptor) {
+    pub(crate) fn add_entry(&mut self, entry: Descriptor) {
         self.entries.push(entry);
     }
 
     /// Writes a file into the `bulla` folder beside the image.
-    pub fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         Ok(state::write_file(&self.root().join(BESIDE).join(name), bytes)?)
     }
 
@@ -162,11 +162,16 @@ impl LayoutWriter {
 
 impl Layout {
     /// Reads a file from the `bulla` folder beside the image, if it still has this digest.
-    pub fn read_beside(&self, name: &str, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn read_beside(&self, name: &str, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let path = self.dir.join(BESIDE).join(name);
         let bytes = state::read_file(&path, limits::BUNDLE)?;
         content::check_digest(&bytes, digest, &path.display().to_string())?;
         Ok(bytes)
+    }
+
+    /// Replaces a file in the `bulla` folder beside the image.
+    pub(crate) fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        Ok(state::write_file(&self.dir.join(BESIDE).join(name), bytes)?)
     }
 
     /// Adds an attestation to a layout that is there: blobs first, `index.json` last and at once. The same one again
