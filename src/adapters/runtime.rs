@@ -261,7 +261,8 @@ impl Runtime {
         (!endpoint.is_empty()).then_some(endpoint)
     }
 
-    /// The image by its id, if it is here. The answer must repeat the id, and agree about platform and layers.
+    /// The image by its id, if it is here. The answer must repeat the id, and agree about platform, layers and,
+    /// where they count, annotations.
     fn look(&self, wanted: &Wanted<'_>) -> Result<Option<Held>, RuntimeError> {
         let expected = self.expected(wanted);
         let Some(image) = self.inspect(&expected.id.to_string())? else { return Ok(None) };
@@ -277,6 +278,12 @@ impl Runtime {
         let layers = image.root_fs.and_then(|Obj(root_fs)| root_fs.layers).unwrap_or_default();
         if layers != wanted.diff_ids {
             return Err(RuntimeError::Layers { id });
+        }
+        // podman knows an image by its config alone, and hands the annotations of whichever manifest came last to the
+        // program that starts containers, which takes orders from them. None at all is what a docker archive leaves.
+        let annotations = image.annotations.unwrap_or_default();
+        if self.kind == Kind::Podman && !annotations.is_empty() && annotations != wanted.manifest.annotations {
+            return Err(RuntimeError::Annotations { id });
         }
         Ok(Some(expected))
     }
