@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use serde::Serialize;
 
 pub use self::config::{check_annotations, check_config};
-pub use self::profile::{Profile, Variables, WORKSPACE, Workspace};
+pub use self::profile::{Home, Profile, Variables, WORKSPACE, Workspace};
 use crate::adapters::process::Invocation;
 use crate::adapters::runtime::{Held, Kind, Runtime, RuntimeError, Wanted};
 use crate::adapters::{Progress, Store, StoreError};

@@ -394,6 +394,11 @@ pub fn real_folder(path: &Path) -> Result<PathBuf, RuntimeError> {
     if real.is_dir() { Ok(real) } else { Err(failed(io::ErrorKind::NotADirectory.into())) }
 }
 
+/// A path without links in it, if anything is there.
+pub fn real_path(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
+}
+
 /// The sockets through which this machine's engines are commanded, those that exist, by their real paths.
 pub fn engine_sockets(runtime: &Runtime, var: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let mut sockets: Vec<PathBuf> = ["/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock"]
