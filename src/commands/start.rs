@@ -178,11 +178,11 @@ fn prepare(args: &LaunchArgs, image: &AdmittedImage, store: &dyn Store, world: &
     });
     let runtime = Runtime::find(kind, var)?;
     let profile = profile(args, image)?;
-    let home_dir = world.var("HOME").map(std::path::PathBuf::from);
+    let home_dir = world.var("HOME").map(|home| launch::Home::new(home.as_ref(), runtime::real_path));
     let workspace = match &args.workspace {
         Some(folder) => {
             let sockets = runtime::engine_sockets(&runtime, var);
-            Some(Workspace::new(&runtime::real_folder(folder)?, home_dir.as_deref(), &sockets)?)
+            Some(Workspace::new(&runtime::real_folder(folder)?, home_dir.as_ref(), &sockets)?)
         }
         None => None,
     };

@@ -67,6 +67,15 @@ pub enum RuntimeError {
         /// The image.
         id: Digest,
     },
+    /// The engine has annotations under this id that nobody verified.
+    #[error(
+        "the engine holds {id} with annotations that are not the verified manifest's, and would start it with them; \
+         remove it (podman image rm --force {id}) and launch again"
+    )]
+    Annotations {
+        /// The image.
+        id: Digest,
+    },
     /// A layer that is not what the config says (image-spec, config.md, `rootfs.diff_ids`).
     #[error("the layer {layer} inflates to {actual}, and the image config says {expected}")]
     DiffId {
@@ -139,6 +148,7 @@ impl Classified for RuntimeError {
             Self::NotHeld { .. } => "image-not-held",
             Self::OtherPlatform { .. } => "platform-mismatch",
             Self::Layers { .. } => "layers-mismatch",
+            Self::Annotations { .. } => "annotations-mismatch",
             Self::DiffId { .. } => "diff-id-mismatch",
             Self::LayerType { .. } => "layer-type",
             Self::Stream(_) => "image-not-loaded",
