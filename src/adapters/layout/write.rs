@@ -129,7 +129,7 @@ impl LayoutWriter {
     }
 
     /// Writes a file into the `bulla` folder beside the image.
-    pub(crate) fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    pub fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         Ok(state::write_file(&self.root().join(BESIDE).join(name), bytes)?)
     }
 
@@ -170,7 +170,7 @@ impl Layout {
     }
 
     /// Replaces a file in the `bulla` folder beside the image.
-    pub(crate) fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    pub fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         Ok(state::write_file(&self.dir.join(BESIDE).join(name), bytes)?)
     }
 
