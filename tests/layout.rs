@@ -315,6 +315,21 @@ fn attaches_once_and_from_many_at_a_time() {
 }
 
 #[test]
+fn i11_a_layout_whose_lock_is_a_link_is_not_written_to_nor_is_anything_outside() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, outside) = (folder.path().join("out"), folder.path().join("outside"));
+    let base = Image::new("base");
+    let mut layout = layout(&dir, &[(&base, None)]);
+    symlink(&outside, dir.join(".bulla.lock")).unwrap();
+    let before = fs::read(dir.join("index.json")).unwrap();
+    let attachment = Attachment::new(&base.descriptor(), "https://example.com/x");
+    let attached = layout.attach(&attachment.manifest, &attachment.bundle, &attachment.predicate_type);
+    assert_eq!(class(attached), Class::State);
+    assert!(!outside.exists());
+    assert_eq!(fs::read(dir.join("index.json")).unwrap(), before);
+}
+
+#[test]
 fn replaces_its_own_layouts_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("out");

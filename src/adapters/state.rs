@@ -79,10 +79,41 @@ pub fn create_dir(path: &Path) -> Result<(), StateError> {
     fs::create_dir_all(path).map_err(StateError::io("create", path))
 }
 
-/// Reads a whole file, refusing more than `limit` bytes.
+/// Reads a whole file, refusing more than `limit` bytes, and anything but a plain file: a pipe that nobody writes to
+/// would be waited for without end.
 pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, StateError> {
-    let file = File::open(path).map_err(StateError::io("read", path))?;
+    let file = open_plain(File::options().read(true), Links::Followed, path).map_err(StateError::io("read", path))?;
     Ok(content::read_bounded(file, limit, &path.display().to_string())?)
+}
+
+/// What is done about a symbolic link in the last place of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Links {
+    /// It is a name like any other.
+    Followed,
+    /// It leads where nobody asked to go.
+    Refused,
+}
+
+/// Opens a plain file and nothing else, without waiting.
+fn open_plain(options: &mut fs::OpenOptions, links: Links, path: &Path) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        flags.set(OFlags::NOFOLLOW, links == Links::Refused);
+        options.custom_flags(flags.bits().cast_signed());
+    }
+    let refused = |reason: &str| io::Error::new(io::ErrorKind::InvalidInput, reason);
+    if links == Links::Refused && path.is_symlink() {
+        return Err(refused("it is a symbolic link"));
+    }
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(refused("it is not a plain file (a pipe, a device or a folder); write what it says into a file"));
+    }
+    Ok(file)
 }
 
 /// Writes a file as a whole: aside, flushed to disk, renamed over what was there, the folder flushed.
@@ -157,14 +188,11 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), StateError> {
 pub struct Lock(#[expect(dead_code, reason = "held for its effect: closing the file releases the lock")] File);
 
 impl Lock {
-    /// Takes the lock named by this file, which is created and stays.
+    /// Takes the lock named by this file, which is created and stays. A link in its place is refused: it may lie in a
+    /// folder that comes from elsewhere.
     pub fn take(path: &Path) -> Result<Self, StateError> {
         create_dir(parent(path))?;
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
+        let file = open_plain(File::options().create(true).truncate(false).write(true), Links::Refused, path)
             .map_err(StateError::io("lock", path))?;
         file.lock().map_err(StateError::io("lock", path))?;
         Ok(Self(file))
@@ -198,7 +226,7 @@ impl ContentStore {
     /// The file with this content, re-hashed now; corrupt content is removed and counts as absent.
     pub fn find(&self, digest: &Digest, size: u64) -> Option<PathBuf> {
         let path = self.path(digest);
-        let file = File::open(&path).ok()?;
+        let file = open_plain(File::options().read(true), Links::Followed, &path).ok()?;
         let mut hashing = Hashing::new(file);
         let copied = io::copy(&mut hashing, &mut io::sink());
         let (_, actual, actual_size) = hashing.finish();
@@ -251,6 +279,42 @@ mod tests {
         assert_eq!(store.get(&digest, 10), None);
         assert!(store.find(&digest, 3).is_none());
         assert!(!path.exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_no_lock_and_nothing_is_created_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (outside, lock) = (folder.path().join("outside"), folder.path().join("lock"));
+        std::os::unix::fs::symlink(&outside, &lock).unwrap();
+        assert_eq!(Lock::take(&lock).unwrap_err().code(), "disk");
+        assert!(!outside.exists());
+        fs::write(&outside, "").unwrap();
+        assert!(Lock::take(&lock).is_err());
+        fs::remove_file(&lock).unwrap();
+        fs::create_dir(&lock).unwrap();
+        assert!(Lock::take(&lock).is_err());
+        fs::remove_dir(&lock).unwrap();
+        assert!(Lock::take(&lock).is_ok() && Lock::take(&lock).is_ok());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_plain_files_are_read_and_a_pipe_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        for path in [&pipe, folder.path(), Path::new("/dev/null")] {
+            let error = read_file(path, 10).unwrap_err();
+            assert!(error.to_string().contains("not a plain file"), "{error}");
+        }
+        assert!(Lock::take(&pipe).is_err());
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "abc").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(read_file(&link, 10).unwrap(), b"abc");
+        assert!(read_file(&file, 2).is_err());
     }
 
     #[cfg(unix)]
