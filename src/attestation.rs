@@ -29,18 +29,19 @@ pub mod predicate_types {
     pub const SPDX: &str = "https://spdx.dev/Document";
     /// CycloneDX document; some tools append a version, as in `/v1.6`.
     pub const CYCLONEDX: &str = "https://cyclonedx.org/bom";
-    /// SLSA verification summary v1.
-    pub const VSA: &str = "https://slsa.dev/verification_summary/v1";
-    /// cosign's vulnerability scan record.
-    pub const COSIGN_VULN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
+
+    /// Whether this is SLSA provenance of a version that is read.
+    pub fn is_provenance(uri: &str) -> bool {
+        matches!(uri, SLSA_V1 | SLSA_V02)
+    }
 
     /// Whether this is SPDX, plain or with a version.
-    pub fn is_spdx(uri: &str) -> bool {
+    pub(super) fn is_spdx(uri: &str) -> bool {
         in_family(uri, SPDX)
     }
 
     /// Whether this is CycloneDX, plain or with a version.
-    pub fn is_cyclonedx(uri: &str) -> bool {
+    pub(super) fn is_cyclonedx(uri: &str) -> bool {
         in_family(uri, CYCLONEDX)
     }
 
@@ -75,6 +76,9 @@ pub enum AttestationError {
     /// A bundle that breaks a rule of the Sigstore bundle format, or one of ours.
     #[error("the bundle is not acceptable: {0}")]
     Bundle(String),
+    /// A log's checkpoint that is none.
+    #[error("the bundle's checkpoint is not acceptable: {0}")]
+    Checkpoint(String),
     /// A media type that is not that of a known bundle version.
     #[error("{0:?} is not the media type of a Sigstore bundle v0.1, v0.2 or v0.3")]
     BundleVersion(String),
@@ -101,6 +105,7 @@ impl Classified for AttestationError {
         match self {
             Self::Json(error) => error.class(),
             Self::TooMany { .. } => Class::Limit,
+            Self::Checkpoint(_) => Class::Tlog,
             _ => Class::Format,
         }
     }
@@ -110,6 +115,7 @@ impl Classified for AttestationError {
             Self::Statement(_) => "malformed-statement",
             Self::StatementType(_) => "unknown-statement-type",
             Self::Bundle(_) => "malformed-bundle",
+            Self::Checkpoint(_) => "invalid-checkpoint",
             Self::BundleVersion(_) => "unknown-bundle-version",
             Self::PayloadType(_) => "unknown-payload-type",
             Self::Signatures(_) => "not-one-signature",

@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Read};
 use std::path::{Path, PathBuf};
 
-pub use documents::OWN_DEPENDENCIES;
-pub use record::{BuildRecord, EngineRecord, ImageRecord, InputsRecord, LayerRecord, Named, SCHEMA, TemplateRecord};
+pub use documents::{DOCUMENTS, OWN_DEPENDENCIES};
+pub use record::{
+    BuildRecord, EngineRecord, ImageRecord, InputsRecord, LayerRecord, Named, RECORD, SCHEMA, TemplateRecord,
+};
 
 use crate::adapters::engine::{self, Choice, Engine, EngineError, Host, Job, Workplace, context};
 use crate::adapters::inputs::{Inputs, InputsError};
@@ -33,9 +35,6 @@ use crate::oci::tree::Inode;
 use crate::oci::{Platform, names};
 use crate::sbom::{self, Described, Inventory, SbomError, Scanner};
 use crate::template::Template;
-
-/// Names of the documents beside the image.
-pub const DOCUMENTS: [&str; 4] = ["sbom.spdx.json", "sbom.cdx.json", "provenance.json", "build.json"];
 
 /// What is to be built.
 #[derive(Debug)]
@@ -58,6 +57,23 @@ pub struct BuildRequest<'a> {
     pub source: Option<Source>,
     /// Who is accountable for the build; absent: somebody's own machine.
     pub builder_id: Option<String>,
+}
+
+impl<'a> BuildRequest<'a> {
+    /// One build of a bundled template for this machine, by whichever engine works.
+    pub fn new(template: &'a Template, output: PathBuf) -> Self {
+        Self {
+            template,
+            bundled: true,
+            platform: Platform::host(),
+            output,
+            engine: Choice::Auto,
+            offline: false,
+            check: false,
+            source: None,
+            builder_id: None,
+        }
+    }
 }
 
 /// A commit of a repository.
@@ -271,21 +287,14 @@ impl Build<'_> {
         }
         let config = writer.add_blob(names::CONFIG, &*canonical.config)?;
         let image = writer.add_manifest(names::MANIFEST, &canonical.manifest, Some(&name))?;
-        let described = Described {
-            name: &template.name,
-            digest: &image.digest,
-            platform: Some(&request.platform),
-            created: lock.source_date_epoch,
-            tool: env!("CARGO_PKG_NAME"),
-            tool_version: env!("CARGO_PKG_VERSION"),
-        };
+        let described = Described::new(&template.name, &image.digest, &request.platform, lock.source_date_epoch);
         let mut documents = BTreeMap::new();
         let mut beside = |name: &str, bytes: &[u8]| -> Result<(), BuildError> {
             documents.insert(name.to_owned(), Digest::of(bytes));
             Ok(writer.write_beside(name, bytes)?)
         };
-        beside("sbom.spdx.json", &sbom::spdx::write(&made.inventory, &described))?;
-        beside("sbom.cdx.json", &sbom::cyclonedx::write(&made.inventory, &described))?;
+        beside(documents::SPDX, &sbom::spdx::write(&made.inventory, &described))?;
+        beside(documents::CYCLONEDX, &sbom::cyclonedx::write(&made.inventory, &described))?;
         let local = home::local_builder();
         let provenance = documents::provenance(&documents::Told {
             template,
@@ -302,8 +311,8 @@ impl Build<'_> {
             documents: &documents,
         });
         let bytes = provenance.write();
-        documents.insert("provenance.json".to_owned(), Digest::of(&bytes));
-        writer.write_beside("provenance.json", &bytes)?;
+        documents.insert(documents::PROVENANCE.to_owned(), Digest::of(&bytes));
+        writer.write_beside(documents::PROVENANCE, &bytes)?;
         let layer = |layer: &normalize::CanonicalLayer| LayerRecord {
             digest: layer.descriptor.digest,
             size: layer.descriptor.size,
@@ -345,7 +354,7 @@ impl Build<'_> {
             builds,
             signed: false,
         };
-        writer.write_beside("build.json", &record.write())?;
+        writer.write_beside(RECORD, &record.write())?;
         writer.finish()?;
         Ok(record)
     }

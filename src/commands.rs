@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use bulla::adapters::layout::Layout;
 use bulla::adapters::registry::{Credentials, Registry, RegistryOptions};
-use bulla::adapters::state::{self, Dirs};
+use bulla::adapters::state;
 use bulla::adapters::{Served, Store};
 use bulla::content::limits;
 use bulla::home;
@@ -42,15 +42,15 @@ impl World {
         self.env.get(std::ffi::OsStr::new(name)).cloned()
     }
 
-    fn dirs(&self) -> Result<Dirs, Failure> {
-        Ok(Dirs::from_env(|name| self.var(name))?)
+    fn cache(&self) -> Result<PathBuf, Failure> {
+        Ok(state::cache_dir(|name| self.var(name))?)
     }
 
     fn registry(&self, args: &RegistryArgs, offline: bool) -> Registry {
         Registry::new(RegistryOptions {
             insecure: args.insecure_registry.clone(),
             credentials: Credentials::from_env(|name| self.var(name)),
-            cache: self.dirs().ok().map(|dirs| dirs.cache.join("registry")),
+            cache: self.cache().ok().map(|cache| cache.join("registry")),
             offline,
             ..RegistryOptions::default()
         })
@@ -211,10 +211,10 @@ fn chosen_policy(args: &PolicyArgs, world: &World) -> Result<Policy, Failure> {
     if let Some(file) = &args.policy {
         return read_policy(file);
     }
-    let user = Dirs::config_from_env(|name| world.var(name)).ok().map(|config| config.join("policy.toml"));
+    let user = state::config_dir(|name| world.var(name)).map(|dir| dir.join("policy.toml"));
     for file in user.into_iter().chain([PathBuf::from("/etc/bulla/policy.toml")]) {
-        // A policy that is there, or may be there, and cannot be read is an error: falling back would judge by other
-        // rules.
+        // Only what is certainly not there is passed over: falling back from a policy that cannot be read, or cannot
+        // even be looked at, would judge by other rules.
         match file.symlink_metadata() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             _ => return read_policy(&file),

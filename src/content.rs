@@ -78,7 +78,7 @@ impl Digest {
     }
 
     /// The digest whose raw value this is.
-    pub const fn from_raw(raw: [u8; 32]) -> Self {
+    pub(crate) const fn from_raw(raw: [u8; 32]) -> Self {
         Self(raw)
     }
 
@@ -262,6 +262,17 @@ pub fn check(bytes: &[u8], digest: &Digest, size: u64, what: &str) -> Result<(),
         return Err(ContentError::Size { what: what.to_owned(), expected: size, actual: bytes.len() as u64 });
     }
     check_digest(bytes, digest, what)
+}
+
+/// Refuses what was hashed in passing and has not the digest and size that were announced; the size is told first.
+pub fn expect(what: &str, expected: (&Digest, u64), actual: (Digest, u64)) -> Result<(), ContentError> {
+    if actual.1 != expected.1 {
+        return Err(ContentError::Size { what: what.to_owned(), expected: expected.1, actual: actual.1 });
+    }
+    if actual.0 != *expected.0 {
+        return Err(ContentError::Digest { what: what.to_owned(), expected: *expected.0, actual: actual.0 });
+    }
+    Ok(())
 }
 
 /// Refuses bytes that have not this digest.

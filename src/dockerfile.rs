@@ -27,10 +27,12 @@ pub struct Instruction {
 /// A Dockerfile, read but not judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dockerfile {
-    /// Its instructions, in order.
+    /// Its instructions, in order, up to the first heredoc.
     pub instructions: Vec<Instruction>,
     /// Parser directives and what looks like one, with their lines: `syntax`, `escape`, `check`.
     pub directives: Vec<(usize, String)>,
+    /// Lines that engines, or a reader's eyes, may take for something else.
+    pub unclear: Vec<Finding>,
 }
 
 /// A rule that a line breaks.
@@ -94,10 +96,10 @@ const KEYWORDS: [&str; 16] = [
 impl Dockerfile {
     /// Splits a text into instructions. Never fails: what is not understood is left to [`Dockerfile::check`].
     pub fn scan(text: &str) -> Self {
-        let mut scanned = Self { instructions: Vec::new(), directives: Vec::new() };
+        let mut scanned = Self { instructions: Vec::new(), directives: Vec::new(), unclear: unclear(text) };
         let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
         while let Some((number, line)) = lines.next() {
-            let trimmed = line.trim();
+            let trimmed = line.trim_matches(BLANKS);
             if let Some(directive) = directive(trimmed) {
                 scanned.directives.push((number, directive));
             }
@@ -106,25 +108,34 @@ impl Dockerfile {
             }
             let mut whole = String::new();
             let mut piece = trimmed;
-            // A continued instruction goes on over comments and empty lines, as BuildKit reads it.
+            // A continued instruction goes on over comments and empty lines, and its lines keep the blanks they begin
+            // with, as engines read it: flags that look like one word may be two.
             while let Some(head) = piece.strip_suffix('\\') {
+                if head.ends_with('\\') {
+                    scanned.unclear.push(unclear_end(number));
+                }
                 whole.push_str(head);
-                let next =
-                    lines.by_ref().map(|(_, line)| line.trim()).find(|line| !line.is_empty() && !line.starts_with('#'));
-                match next {
-                    Some(next) => piece = next,
-                    None => piece = "",
+                piece = "";
+                for (number, line) in lines.by_ref() {
+                    let body = line.trim_matches(BLANKS);
+                    if body.starts_with('#') && !line.starts_with('#') {
+                        scanned.unclear.push(unclear_comment(number));
+                    }
+                    if !body.is_empty() && !body.starts_with('#') {
+                        piece = line.trim_end_matches(BLANKS);
+                        break;
+                    }
                 }
             }
             whole.push_str(piece);
-            let mut instruction = split(number, &whole);
-            for (terminator, strip) in heredocs(&instruction) {
-                instruction.heredoc = true;
-                let ends =
-                    |line: &str| if strip { line.trim_start_matches('\t') == terminator } else { line == terminator };
-                lines.by_ref().find(|(_, line)| ends(line));
-            }
+            let mut instruction = split(number, whole.trim_matches(BLANKS));
+            instruction.heredoc = has_heredoc(&instruction);
+            let heredoc = instruction.heredoc;
             scanned.instructions.push(instruction);
+            if heredoc {
+                // Where its body ends is the engine's to say. The file is refused anyway.
+                break;
+            }
         }
         scanned
     }
@@ -132,7 +143,7 @@ impl Dockerfile {
     /// Refuses everything by which a build could take in what the lock does not name. `file` is the name for
     /// messages; `bases` are the locked base images, as they may stand behind `FROM`.
     pub fn check(&self, file: &str, bases: &[Digest]) -> Result<(), DockerfileError> {
-        let mut findings = Vec::new();
+        let mut findings = self.unclear.clone();
         for (line, name) in &self.directives {
             let (code, message) = match name.as_str() {
                 "syntax" => ("remote-frontend", "`syntax=` loads a frontend from a registry: take the line out"),
@@ -141,7 +152,7 @@ impl Dockerfile {
             };
             findings.push(Finding { line: *line, code, message: message.to_owned() });
         }
-        let mut stages = Vec::new();
+        let mut stages: Vec<Option<String>> = Vec::new();
         for instruction in &self.instructions {
             let mut refuse = |code, message: String| findings.push(Finding { line: instruction.line, code, message });
             if !KEYWORDS.contains(&instruction.keyword.as_str()) {
@@ -158,8 +169,10 @@ impl Dockerfile {
                     "heredocs are not read alike by all engines: put the text into a file and COPY it".into(),
                 );
             }
+            // The stage that is being built is no source of its own: engines would pull an image of that name.
+            let earlier = stages.split_last().map_or(&[][..], |(_, earlier)| earlier);
             for (name, value) in &instruction.flags {
-                if let Err((code, message)) = check_flag(&instruction.keyword, name, value, &stages) {
+                if let Err((code, message)) = check_flag(&instruction.keyword, name, value, earlier) {
                     refuse(code, message);
                 }
             }
@@ -173,16 +186,21 @@ impl Dockerfile {
                         );
                         refuse("unpinned-base", message);
                     }
-                    stages.push(alias.map(str::to_ascii_lowercase));
+                    if let Some(alias) = alias
+                        && (!is_alias(alias) || stages.iter().flatten().any(|other| other == alias))
+                    {
+                        refuse("stage-name", format!("AS {}: name each stage once, as [a-z][a-z0-9_-]*", shown(alias)));
+                    }
+                    stages.push(alias.map(str::to_owned));
                 }
                 "ADD" => {
                     if let Some(source) = remote_source(&instruction.rest) {
                         let message =
-                            format!("ADD {} would fetch it during the build: lock it as a file input", shown(source));
+                            format!("ADD {} would fetch it during the build: lock it as a file input", shown(&source));
                         refuse("remote-add", message);
                     }
                 }
-                "ARG" if instruction.rest.trim_start().to_ascii_uppercase().starts_with("BUILDKIT_") => {
+                "ARG" if instruction.rest.to_ascii_uppercase().contains("BUILDKIT_") => {
                     refuse("frontend-argument", "BUILDKIT_… arguments change how the file is read".into());
                 }
                 _ => {}
@@ -210,6 +228,37 @@ impl Dockerfile {
     }
 }
 
+const BLANKS: [char; 2] = [' ', '\t'];
+
+/// Lines with what is not seen, or is a line's end or a blank to some engines only.
+fn unclear(text: &str) -> Vec<Finding> {
+    let lines = text.split('\n').enumerate();
+    let found = lines.filter_map(|(index, line)| Some((index + 1, line.chars().find(|&one| is_hidden(one))?)));
+    let finding = |(line, one): (usize, char)| {
+        let message = format!("U+{:04X} is not read alike by all engines: take it out", u32::from(one));
+        Finding { line, code: "hidden-character", message }
+    };
+    found.map(finding).collect()
+}
+
+/// Controls but tab, blanks beyond ASCII, and characters without width (marks of direction and of byte order, joiners).
+fn is_hidden(one: char) -> bool {
+    one != '\t' && one.is_control()
+        || !one.is_ascii() && one.is_whitespace()
+        || matches!(one, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(one, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn unclear_end(line: usize) -> Finding {
+    let message = r"whether `\\` at the end of a line continues it depends on the engine: end it with one, or none";
+    Finding { line, code: "continuation", message: message.to_owned() }
+}
+
+fn unclear_comment(line: usize) -> Finding {
+    let message = "an indented comment ends the instruction for some engines: begin it in the first column";
+    Finding { line, code: "continuation", message: message.to_owned() }
+}
+
 /// The parser directive in a line, wherever it stands: engines differ in where they still look for one. `//` is how
 /// BuildKit finds `syntax` in files of other languages.
 fn directive(line: &str) -> Option<String> {
@@ -235,24 +284,11 @@ fn split(line: usize, whole: &str) -> Instruction {
     Instruction { line, keyword, flags, rest: rest.to_owned(), heredoc: false }
 }
 
-/// The terminators of an instruction's heredocs, and whether tabs before them count.
-fn heredocs(instruction: &Instruction) -> Vec<(String, bool)> {
-    if !matches!(instruction.keyword.as_str(), "RUN" | "COPY" | "ADD") {
-        return Vec::new();
-    }
-    let mut found = Vec::new();
-    for piece in instruction.rest.split("<<").skip(1) {
-        let (piece, strip) = piece.strip_prefix('-').map_or((piece, false), |piece| (piece, true));
-        let word: String = piece
-            .trim_start_matches(['"', '\''])
-            .chars()
-            .take_while(|character| character.is_ascii_alphanumeric() || *character == '_')
-            .collect();
-        if !word.is_empty() {
-            found.push((word, strip));
-        }
-    }
-    found
+/// Whether anything follows `<<`: what engines take for a terminator (`#E`, `"E"`) differs.
+fn has_heredoc(instruction: &Instruction) -> bool {
+    let blank = |piece: &str| piece.is_empty() || piece.starts_with(BLANKS);
+    matches!(instruction.keyword.as_str(), "RUN" | "COPY" | "ADD")
+        && instruction.rest.split("<<").skip(1).any(|piece| !blank(piece))
 }
 
 /// `base [AS alias]`
@@ -266,36 +302,47 @@ fn from(rest: &str) -> (&str, Option<&str>) {
 }
 
 fn is_base(base: &str, stages: &[Option<String>], bases: &[Digest]) -> bool {
-    if base == "scratch" || stages.iter().flatten().any(|alias| *alias == base.to_ascii_lowercase()) {
+    if base == "scratch" || stages.iter().flatten().any(|alias| alias == base) {
         return true;
     }
-    let digest = base.split_once('@').and_then(|(_, digest)| digest.parse::<Digest>().ok());
+    // No variables, quotes or escapes: the name is what stands there.
+    let plain = |name: &str| name.chars().all(|one| one.is_ascii_alphanumeric() || "._-/:".contains(one));
+    let pinned = base.split_once('@').filter(|(name, _)| plain(name));
+    let digest = pinned.and_then(|(_, digest)| digest.parse::<Digest>().ok());
     digest.is_some_and(|digest| bases.contains(&digest))
 }
 
-/// The first source of an `ADD` that is not plainly a path in the context. A variable could become a URL.
-fn remote_source(rest: &str) -> Option<&str> {
-    let words = rest.split([' ', '\t', '"', '\'', ',', '[', ']']).filter(|word| !word.is_empty());
-    let words: Vec<_> = words.collect();
-    let sources = words.len().saturating_sub(1);
-    words.into_iter().take(sources).find(|word| {
-        let lower = word.to_ascii_lowercase();
-        lower.contains("://")
-            || lower.contains('@')
-            || lower.contains('$')
-            || lower.contains(".git")
-            || lower.contains("github.com")
-    })
+/// Whether an alias can be nothing but a stage: no number, address, variable or word of the engine's own. In lower
+/// case, as some engines compare it letter by letter and some do not.
+fn is_alias(alias: &str) -> bool {
+    let plain = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || matches!(one, '_' | '-');
+    alias.starts_with(|one: char| one.is_ascii_lowercase())
+        && alias.chars().all(plain)
+        && !matches!(alias, "scratch" | "context")
+}
+
+/// The first word of an `ADD` that is not plainly a path. A variable or an escape could become a URL, and quotes
+/// within one vanish.
+fn remote_source(rest: &str) -> Option<String> {
+    let bare = rest.replace(['"', '\''], "");
+    let mut words = bare.split([' ', '\t', ',', '[', ']']);
+    let remote = |lower: &str| ["://", "@", "$", "\\", ".git", "github.com"].iter().any(|part| lower.contains(part));
+    words.find(|word| remote(&word.to_ascii_lowercase())).map(str::to_owned)
 }
 
 type Broken = (&'static str, String);
 
-fn check_flag(keyword: &str, name: &str, value: &str, stages: &[Option<String>]) -> Result<(), Broken> {
+/// `earlier` are the stages before the one the flag stands in.
+fn check_flag(keyword: &str, name: &str, value: &str, earlier: &[Option<String>]) -> Result<(), Broken> {
     let is_stage = |value: &str| {
-        let by_number = value.parse().is_ok_and(|number: usize| number < stages.len());
-        by_number || stages.iter().flatten().any(|alias| *alias == value.to_ascii_lowercase())
+        let by_number = value.parse().is_ok_and(|number: usize| number < earlier.len() && number.to_string() == value);
+        by_number || earlier.iter().flatten().any(|alias| alias == value)
     };
     let refuse = |code, message: String| Err((code, message));
+    if value.contains(['\\', '"', '\'', '$']) {
+        let message = format!("{keyword} --{}={}: no escapes, quotes or variables in flags", shown(name), shown(value));
+        return refuse("flag-quoting", message);
+    }
     match (keyword, name) {
         ("COPY" | "ADD", "chown" | "chmod") | ("COPY", "link") => Ok(()),
         ("HEALTHCHECK", "interval" | "timeout" | "start-period" | "retries") => Ok(()),
@@ -312,24 +359,25 @@ fn check_flag(keyword: &str, name: &str, value: &str, stages: &[Option<String>])
     }
 }
 
-/// Read-only bind mounts of the context or of an earlier stage, and tmpfs.
+/// Read-only bind mounts of the context or of an earlier stage, and tmpfs. Every option is judged, as engines differ
+/// in which of two equal ones counts.
 fn check_mount(value: &str, is_stage: impl Fn(&str) -> bool) -> Result<(), Broken> {
-    let mut kind = "bind".to_owned();
     for option in value.split(',') {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         match key.to_ascii_lowercase().as_str() {
-            "type" => kind = value.to_ascii_lowercase(),
+            "type" if !matches!(value, "bind" | "tmpfs") => {
+                let message = format!("--mount=type={} brings in what is not locked: use bind or tmpfs", shown(value));
+                return Err(("mount", message));
+            }
             "from" if !is_stage(value) => {
                 return Err(("unpinned-base", format!("--mount from={} is not an earlier stage", shown(value))));
             }
-            "from" | "source" | "src" | "target" | "dst" | "destination" | "ro" | "readonly" | "size" => {}
+            "ro" | "readonly" if matches!(value, "" | "true") => {}
+            "type" | "from" | "source" | "src" | "target" | "dst" | "destination" | "size" => {}
             _ => return Err(("mount", format!("--mount option {}: only read-only mounts of inputs", shown(option)))),
         }
     }
-    match kind.as_str() {
-        "bind" | "tmpfs" => Ok(()),
-        _ => Err(("mount", format!("--mount=type={} brings in what is not locked: use bind or tmpfs", shown(&kind)))),
-    }
+    Ok(())
 }
 
 fn shown(text: &str) -> String {
@@ -362,23 +410,21 @@ mod tests {
         let scanned = Dockerfile::scan(text);
         let seen: Vec<_> =
             scanned.instructions.iter().map(|one| (one.line, one.keyword.as_str(), one.rest.as_str())).collect();
-        assert_eq!(seen, [(3, "FROM", "scratch as one"), (4, "RUN", "a && b && c"), (9, "COPY", "a b")]);
+        assert_eq!(seen, [(3, "FROM", "scratch as one"), (4, "RUN", "a   && b   && c"), (9, "COPY", "a b")]);
         assert_eq!(scanned.instructions[2].flags, [("from".into(), "one".into()), ("chmod".into(), "0755".into())]);
-        assert_eq!(codes(text), []);
+        assert_eq!(codes(&text.replace("Copy", "FROM scratch\nCopy")), []);
     }
 
     #[test]
-    fn passes_over_the_bodies_of_heredocs_and_refuses_them() {
+    fn reads_nothing_behind_a_heredoc_and_refuses_it() {
         let text = "FROM scratch\nRUN <<EOF && <<-'TWO'\nADD http://x /\nEOF\n\tfrom y\n\tTWO\nUSER 1\n";
-        let scanned = Dockerfile::scan(text);
-        assert_eq!(scanned.instructions.len(), 3);
-        assert_eq!(scanned.instructions[2].line, 7);
+        assert_eq!(Dockerfile::scan(text).instructions.len(), 2);
         assert_eq!(codes(text), [(2, "heredoc")]);
     }
 
     #[test]
     fn takes_what_comes_from_the_lock_alone() {
-        let pinned = format!("FROM base@{BASE} AS base\nFROM base\nCOPY --from=0 /a /b\nCOPY --from=BASE /a /b");
+        let pinned = format!("FROM base@{BASE} AS base\nFROM base\nCOPY --from=0 /a /b\nCOPY --from=base /a /b");
         for good in [
             "FROM scratch",
             "ARG A=1\nFROM scratch\nRUN --network=none true",
@@ -437,6 +483,90 @@ mod tests {
             let found = codes(&format!("FROM scratch\n{line}\n"));
             assert_eq!(found.first(), Some(&(2, code)), "{line}");
         }
+    }
+
+    #[test]
+    fn refuses_sources_that_are_not_an_earlier_stage() {
+        for (text, found) in [
+            ("FROM scratch AS alpine\nCOPY --from=alpine /etc/passwd /x", (2, "unpinned-base")),
+            ("FROM scratch\nCOPY --from=0 /etc/passwd /x", (2, "unpinned-base")),
+            ("FROM scratch AS a\nRUN --mount=from=a,target=/x true", (2, "unpinned-base")),
+            ("FROM scratch\nRUN --mount=from=0,target=/x true", (2, "unpinned-base")),
+            ("FROM scratch\nFROM scratch AS a\nCOPY --from=1 /a /b", (3, "unpinned-base")),
+            ("FROM scratch AS a\nFROM scratch\nCOPY --from=A /a /b", (3, "unpinned-base")),
+            ("FROM scratch AS a\nFROM A", (2, "unpinned-base")),
+            ("FROM scratch\nFROM scratch\nCOPY --from=00 /a /b", (3, "unpinned-base")),
+            ("FROM scratch\nFROM scratch\ncopy --FROM=alpine /a /b", (3, "unpinned-base")),
+            ("FROM scratch AS a\nFROM scratch AS a", (2, "stage-name")),
+            ("FROM scratch AS 7", (1, "stage-name")),
+            ("FROM scratch AS Alpine", (1, "stage-name")),
+            ("FROM scratch AS evil.invalid/img", (1, "stage-name")),
+            ("FROM scratch AS $A", (1, "stage-name")),
+            ("FROM scratch AS scratch", (1, "stage-name")),
+            (&format!("ARG A=x\nFROM $A@{BASE}"), (2, "unpinned-base")),
+        ] {
+            assert_eq!(codes(text), [found], "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_flags_whose_words_an_engine_could_split_otherwise() {
+        for (line, code) in [
+            (r"RUN --mount=type=bind,target=/x\ ,from=evil.invalid/img true", "flag-quoting"),
+            ("RUN --mount=type=tmpfs,target=/x\" \",type=bind,from=evil.invalid/img true", "flag-quoting"),
+            ("RUN --mount=type=tmpfs,target=/x' ',type=bind,from=evil.invalid/img true", "flag-quoting"),
+            ("RUN --mount=type=bind,target=$T true", "flag-quoting"),
+            ("COPY --chown=0:0\\\n --from=evil.invalid/img /a /b", "unpinned-base"),
+            ("RUN --mount=type=cache,type=bind,target=/x true", "mount"),
+            ("RUN --mount=type=bind,target=/x,ro=false true", "mount"),
+        ] {
+            assert_eq!(codes(&format!("FROM scratch\n{line}\n")), [(2, code)], "{line}");
+        }
+    }
+
+    #[test]
+    fn refuses_lines_that_end_elsewhere_for_an_engine() {
+        for (text, line, code) in [
+            ("RUN a \\\u{a0}\nFROM evil.invalid/img", 2, "hidden-character"),
+            ("RUN a \\\u{c}\nFROM evil.invalid/img", 2, "hidden-character"),
+            ("RUN a \\\u{85}\nFROM evil.invalid/img", 2, "hidden-character"),
+            ("RUN a \\\u{2003}\nFROM evil.invalid/img", 2, "hidden-character"),
+            ("RUN a\r\nRUN b", 2, "hidden-character"),
+            ("# a\rFROM evil.invalid/img", 2, "hidden-character"),
+            ("RUN a\0", 2, "hidden-character"),
+            ("# \u{202e}", 2, "hidden-character"),
+            ("\u{feff}# b", 2, "hidden-character"),
+            ("RUN a \\\\\nFROM evil.invalid/img", 2, "continuation"),
+            ("RUN a \\\n  # b\nFROM evil.invalid/img", 3, "continuation"),
+            ("RUN cat <<#E\nRUN x \\\n#E\nFROM evil.invalid/img", 2, "heredoc"),
+            ("RUN cat <<\\\nE", 2, "heredoc"),
+            ("COPY <<\"#E\" /x", 2, "heredoc"),
+            ("ADD <<-'#E' /x", 2, "heredoc"),
+            ("RUN cat <<", 0, ""),
+        ] {
+            let found = codes(&format!("FROM scratch\n{text}\n"));
+            assert_eq!(found.first(), (line > 0).then_some(&(line, code)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_addresses_spelt_around_the_check() {
+        for line in [
+            "ADD https:\"//\"evil.invalid/x /x",
+            r"ADD https:\//evil.invalid/x /x",
+            r#"ADD ["https\u003a//evil.invalid/x", "/x"]"#,
+            "ADD https://evil.invalid/x ''",
+            "add HTTPS://evil.invalid/x /x",
+        ] {
+            assert_eq!(codes(&format!("FROM scratch\n{line}\n")), [(2, "remote-add")], "{line}");
+        }
+        assert_eq!(codes("FROM scratch\nARG A=1 BUILDKIT_SYNTAX=x"), [(2, "frontend-argument")]);
+        assert_eq!(codes("FROM scratch\nonbuild copy --from=x a b"), [(2, "unknown-instruction")]);
+    }
+
+    #[test]
+    fn takes_the_dockerfile_of_the_base_template() {
+        assert_eq!(codes(include_str!("../images/base/Dockerfile")), []);
     }
 
     #[test]

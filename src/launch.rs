@@ -11,8 +11,8 @@ use std::ffi::OsString;
 
 use serde::Serialize;
 
-pub use self::config::check_config;
-pub use self::profile::{Profile, Variables, WORKSPACE, Workspace};
+pub use self::config::{check_annotations, check_config};
+pub use self::profile::{Home, Profile, Variables, WORKSPACE, Workspace};
 use crate::adapters::process::Invocation;
 use crate::adapters::runtime::{Held, Kind, Runtime, RuntimeError, Wanted};
 use crate::adapters::{Progress, Store, StoreError};
@@ -22,9 +22,6 @@ use crate::oci::{ImageConfig, ImageManifest, Manifest, OciError, Platform};
 use crate::policy::verdict::{AdmittedImage, Basis};
 use crate::reference::PinnedReference;
 use crate::template::{Network, Tmpfs};
-
-/// The exit code when nothing was started, as docker has it.
-pub const NOT_STARTED: u8 = 125;
 
 /// An admitted image's own documents, read again by digest and found fit to be started.
 #[derive(Debug)]
@@ -50,6 +47,7 @@ impl Ready {
         if !manifest.is_runnable() {
             return Err(LaunchError::NotAnImage { digest: subject.manifest });
         }
+        check_annotations(&manifest.annotations)?;
         let config = ImageConfig::parse(&store.blob(&manifest.config, limits::CONFIG)?)?;
         config.check_against(&manifest, &subject.platform)?;
         check_config(&config)?;

@@ -15,7 +15,7 @@ use crate::content::{Digest, limits};
 use crate::oci::Platform;
 
 /// The version of the format that this crate reads and writes.
-pub const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 1;
 
 /// The name of the file, beside `template.toml`.
 pub const FILE_NAME: &str = "template.lock";
@@ -290,7 +290,7 @@ impl Lock {
 }
 
 /// Debian's name for the architecture of a platform (the archive's `binary-…` folders); absent: Debian has none.
-pub fn debian_architecture(platform: &Platform) -> Option<&'static str> {
+pub(crate) fn debian_architecture(platform: &Platform) -> Option<&'static str> {
     match (platform.os.as_str(), platform.architecture.as_str(), platform.variant.as_deref()) {
         ("linux", "amd64", None) => Some("amd64"),
         ("linux", "arm64", None | Some("v8")) => Some("arm64"),
@@ -304,19 +304,19 @@ pub fn debian_architecture(platform: &Platform) -> Option<&'static str> {
 }
 
 /// Whether this is a Debian package name (Debian policy, 5.6.1).
-pub fn is_package_name(name: &str) -> bool {
+pub(crate) fn is_package_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
     (2..=128).contains(&name.len()) && name.as_bytes()[0].is_ascii_alphanumeric() && name.bytes().all(allowed)
 }
 
 /// Whether this is a word as archives and code names are: `debian-security`.
-pub fn is_word(word: &str) -> bool {
+pub(crate) fn is_word(word: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=64).contains(&word.len()) && word.as_bytes()[0].is_ascii_alphanumeric() && word.bytes().all(allowed)
 }
 
 /// Whether this is the name of a suite: `trixie-updates`. One path segment: archives that nest suites are not known.
-pub fn is_suite(suite: &str) -> bool {
+pub(crate) fn is_suite(suite: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
     (1..=64).contains(&suite.len()) && suite.as_bytes()[0].is_ascii_alphanumeric() && suite.bytes().all(allowed)
 }

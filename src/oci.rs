@@ -349,6 +349,11 @@ struct WireManifest {
     fs_layers: Option<serde::de::IgnoredAny>,
 }
 
+/// A media type without its parameters.
+pub(crate) fn essence(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim()
+}
+
 impl Manifest {
     /// Reads a manifest or an index. `served_as` is the media type it came under, where something said one.
     pub fn parse(bytes: &[u8], served_as: Option<&str>) -> Result<Self, OciError> {
@@ -357,7 +362,7 @@ impl Manifest {
         if wire.schema_version != 2 || wire.fs_layers.is_some() {
             return refuse("only schemaVersion 2 is understood");
         }
-        let served_as = served_as.map(|text| text.split(';').next().unwrap_or_default().trim());
+        let served_as = served_as.map(essence);
         if let (Some(own), Some(served)) = (&wire.media_type, served_as)
             && own != served
         {
@@ -439,8 +444,31 @@ pub struct ImageConfig {
 
 const CONFIG_SHAPE: Shape = Shape {
     name: "image config",
-    known: &["os", "architecture", "variant", "rootfs", "diff_ids", "type", "config", "history"],
-    opaque: &["config", "container_config", "history"],
+    // Engines written in Go obey a `user` or an `ENV` as well: what is judged must be all that they see.
+    known: &[
+        "os",
+        "architecture",
+        "variant",
+        "rootfs",
+        "diff_ids",
+        "type",
+        "config",
+        "history",
+        "User",
+        "Env",
+        "Entrypoint",
+        "Cmd",
+        "WorkingDir",
+        "Volumes",
+        "Labels",
+        "ExposedPorts",
+        "Healthcheck",
+        "OnBuild",
+        "Shell",
+        "StopSignal",
+        "ArgsEscaped",
+    ],
+    opaque: &["Labels", "Volumes", "ExposedPorts", "history"],
 };
 
 #[derive(Deserialize)]
@@ -526,4 +554,24 @@ fn optional_object<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
 
 fn nullable_map<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i13_a_config_says_the_same_to_every_reader() {
+        let config = |run: &str| {
+            let text = format!(
+                r#"{{"os":"linux","architecture":"amd64","rootfs":{{"type":"layers","diff_ids":[]}},"config":{run}}}"#
+            );
+            ImageConfig::parse(text.as_bytes())
+        };
+        let read = config(r#"{"Cmd":["/x"],"Labels":{"a":"1","A":"2"},"Env":["USER=x"]}"#).unwrap();
+        assert_eq!((read.cmd.len(), read.labels.len()), (1, 2));
+        for hidden in ["env", "ENV", "user", "workingdir", "volumes", "entrypoint", "healthcheck", "onbuild"] {
+            assert!(config(&format!(r#"{{"Cmd":["/x"],"{hidden}":null}}"#)).is_err(), "{hidden}");
+        }
+    }
 }

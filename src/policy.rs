@@ -141,7 +141,7 @@ impl Requirement {
     pub fn asks_for(&self, predicate_type: &str) -> bool {
         match self {
             Self::Signature => predicate_type == predicate_types::SIGNATURE,
-            Self::Provenance => matches!(predicate_type, predicate_types::SLSA_V1 | predicate_types::SLSA_V02),
+            Self::Provenance => predicate_types::is_provenance(predicate_type),
             Self::Sbom => predicate_types::is_sbom(predicate_type),
             Self::Predicate(uri) => uri == predicate_type,
         }
@@ -356,11 +356,7 @@ impl Rule {
         let mut best: Option<Reason> = None;
         for signer in &self.signers {
             let judged = sigstore::verify_bundle(bundle, &subject.digest, &signer.trust(), self.formats, now)
-                .map_err(|rejection| Reason {
-                    class: rejection.class(),
-                    code: rejection.code(),
-                    message: rejection.to_string(),
-                })
+                .map_err(|rejection| Reason::of(&rejection))
                 .and_then(|attestation| {
                     signer.check(attestation.signer())?;
                     self.check_age(&attestation, now)?;

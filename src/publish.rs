@@ -1,4 +1,4 @@
-//! `publish` and `copy`: an image and everything attached to it, from where it is to where it should be.
+//! Publishing and copying: an image and everything attached to it, from where it is to where it should be.
 //!
 //! The order is the point: blobs, then manifests by digest, then attestations, and the tag last. Whoever sees the tag
 //! sees an image that is complete and attested; a run that ends early leaves content nobody points at.
@@ -11,7 +11,7 @@ use crate::adapters::registry::{Pushed, Registry, RegistryStore};
 use crate::adapters::{Event, Progress, Served, Store, StoreError};
 use crate::class::{Class, Classified};
 use crate::content::{Digest, Document};
-use crate::oci::{Descriptor, ImageManifest, Manifest, OciError};
+use crate::oci::{self, Descriptor, ImageManifest, Manifest, OciError};
 use crate::reference::{LayoutImage, PinnedReference, Reference};
 
 /// What may happen although it mostly should not.
@@ -212,7 +212,7 @@ impl Load {
         let mut seen = HashSet::new();
         for subject in subjects.into_iter().filter(|subject| seen.insert(*subject)) {
             for Document { raw, digest, parsed } in from.referrers(&subject)?.manifests {
-                let media_type = own_media_type(&raw).unwrap_or_else(|| crate::oci::names::MANIFEST.to_owned());
+                let media_type = own_media_type(&raw).unwrap_or_else(|| oci::names::MANIFEST.to_owned());
                 load.attestations.push(Attestation { subject, part: Part { media_type, digest, raw }, parsed });
             }
         }
@@ -231,7 +231,7 @@ fn part(served: Served, listed_as: Option<&str>) -> Result<(Part, Manifest), Sto
     let said = listed_as.or(served.media_type.as_deref());
     let parsed = Manifest::parse(&served.raw, said)
         .map_err(|source| StoreError::Document { what: format!("manifest {}", served.digest), source })?;
-    let said = said.map(|said| said.split(';').next().unwrap_or_default().trim().to_owned());
+    let said = said.map(|said| oci::essence(said).to_owned());
     let media_type = own_media_type(&served.raw).or(said).unwrap_or_else(|| parsed.media_type().to_owned());
     Ok((Part { media_type, digest: served.digest, raw: served.raw }, parsed))
 }

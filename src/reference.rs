@@ -12,7 +12,7 @@ use crate::class::{Class, Classified};
 use crate::content::{Digest, MalformedDigest};
 
 /// The registry that a name without one means.
-pub const DEFAULT_REGISTRY: &str = "docker.io";
+pub(crate) const DEFAULT_REGISTRY: &str = "docker.io";
 
 /// Text that does not name an image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -344,7 +344,7 @@ fn canonical_registry(registry: &str) -> Result<String, &'static str> {
 }
 
 /// Whether a host, as it stands in a reference, is literally this machine.
-pub fn is_loopback_host(host: &str) -> bool {
+pub(crate) fn is_loopback_host(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

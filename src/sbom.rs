@@ -193,6 +193,14 @@ pub struct Described<'a> {
     pub tool_version: &'a str,
 }
 
+impl<'a> Described<'a> {
+    /// An image, described by this version of bulla.
+    pub fn new(name: &'a str, digest: &'a Digest, platform: &'a Platform, created: i64) -> Self {
+        let (tool, tool_version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+        Self { name, digest, platform: Some(platform), created, tool, tool_version }
+    }
+}
+
 /// An entry of the file system whose content is not handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen<'a> {

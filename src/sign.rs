@@ -11,7 +11,7 @@ use crate::adapters::signer::{PrivateKey, SignerError};
 use crate::adapters::{Served, Store, StoreError};
 use crate::attestation::provenance::Provenance;
 use crate::attestation::{AttestationError, Statement, predicate_types};
-use crate::build::BuildRecord;
+use crate::build::{self, BuildRecord};
 use crate::class::{Class, Classified};
 use crate::content::Digest;
 use crate::oci::{Descriptor, Manifest, OciError};
@@ -113,7 +113,7 @@ impl<'a> Signing<'a> {
         let wrong = |reason: String| SignError::Predicate { predicate_type: predicate_type.to_owned(), reason };
         if predicate_types::is_sbom(predicate_type) {
             sbom::read::read(predicate_type, predicate).map_err(|error| wrong(error.to_string()))?;
-        } else if matches!(predicate_type, predicate_types::SLSA_V1 | predicate_types::SLSA_V02) {
+        } else if predicate_types::is_provenance(predicate_type) {
             Provenance::parse(predicate_type, predicate).map_err(|error| wrong(error.to_string()))?;
         }
         self.attach(predicate_type, predicate)
@@ -136,10 +136,10 @@ impl<'a> Signing<'a> {
 }
 
 /// Says about a built image what `bulla build` found out about it: a signature, its provenance, its SBOMs. The documents
-/// have to be the ones that this build wrote.
+/// have to be the ones that this build wrote. The record, and the file of it, then say that it was done.
 pub fn sign_build(
     layout: &mut Layout,
-    record: &BuildRecord,
+    record: &mut BuildRecord,
     name: &str,
     key: &PrivateKey,
     now: Timestamp,
@@ -147,22 +147,16 @@ pub fn sign_build(
     let (image, _) = layout.find(&LayoutImage::Digest(record.image.digest))?;
     let served = Served { media_type: Some(image.media_type), ..layout.manifest(&image.digest)? };
     let mut documents = Vec::new();
-    for (file, predicate_type) in BESIDE {
+    for (file, predicate_type) in build::DOCUMENTS {
         if let Some(digest) = record.documents.get(file) {
             documents.push((predicate_type, layout.read_beside(file, digest)?));
         }
     }
-    let mut signing = Signing::of(Place::Layout(layout), &served, name, key, now)?;
+    let mut signing = Signing::of(Place::Layout(&mut *layout), &served, name, key, now)?;
     signing.sign()?;
     for (predicate_type, document) in documents {
         signing.attest(predicate_type, &document)?;
     }
-    Ok(())
+    record.signed = true;
+    Ok(layout.write_beside(build::RECORD, &record.write())?)
 }
-
-/// The documents that a build leaves beside its image, and what each says.
-const BESIDE: [(&str, &str); 3] = [
-    ("provenance.json", predicate_types::SLSA_V1),
-    ("sbom.spdx.json", predicate_types::SPDX),
-    ("sbom.cdx.json", predicate_types::CYCLONEDX),
-];

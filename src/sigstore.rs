@@ -9,7 +9,6 @@
 //! verified time suffices, so one authority cannot fill a threshold twice: there is none.
 
 mod chain;
-mod dsse_entry;
 mod identity;
 mod intoto_entry;
 mod judge;
@@ -17,6 +16,8 @@ mod key;
 mod log;
 mod rejection;
 mod root;
+mod tiled_entry;
+mod timestamp;
 
 use jiff::Timestamp;
 use sigstore_types::{Artifact, Sha256Hash};

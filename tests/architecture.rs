@@ -23,12 +23,12 @@ const ROOMS: [&str; 22] = [
     "policy",
     "adapters",
     "lock",
+    "describe",
     "build",
     "sign",
     "publish",
     "verify",
     "launch",
-    "audit",
 ];
 /// What belongs to the binary: it may use every room, and no room uses it.
 const BINARY: [&str; 5] = ["main", "cli", "commands", "progress", "report"];

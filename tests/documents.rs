@@ -60,7 +60,7 @@ Version: 9
 ";
 
 const GIT_COPYRIGHT: &str = "\
-Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Format: https://example.test/copyright-format/1.0/
 
 Files: *
 Copyright: somebody
@@ -75,7 +75,7 @@ License: GPL-2
 ";
 
 const GCC_COPYRIGHT: &str = "\
-Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Format: https://example.test/copyright-format/1.0/
 
 Files: *
 Copyright: somebody

@@ -270,6 +270,37 @@ fn i13_an_image_with_a_config_that_leads_out_is_refused_before_any_engine_sees_i
 }
 
 #[test]
+fn annotations_that_only_inform_are_taken_and_all_others_refused() {
+    let image = Tiny::new(b"never run", |_| {});
+    let read = |key: &str| {
+        let image = image.annotated(&serde_json::json!({key: "1", "org.opencontainers.image.title": "x"}));
+        Ready::read(&admitted(&image, None), &image).map(|_| ()).map_err(|error| (error.class(), error.code()))
+    };
+    for key in [
+        "org.opencontainers.image.created",
+        "org.opencontainers.image.base.digest",
+        "com.docker.official-images.bashbrew.arch",
+        "org.label-schema.vcs-url",
+    ] {
+        assert_eq!(read(key), Ok(()), "{key}");
+    }
+    for key in [
+        "",
+        "run.oci.hooks.stdout",
+        "run.oci.keep_original_groups",
+        "io.podman.annotations.seccomp",
+        "io.kubernetes.cri-o.TrySkipVolumeSELinuxLabel",
+        "io.containers.trace-syscall",
+        "org.systemd.property.ExecStartPost",
+        "org.opencontainers.image",
+        "xorg.opencontainers.image.title",
+        "a-hook.test/anything",
+    ] {
+        assert_eq!(read(key), Err((Class::Format, "unsafe-image-config")), "{key:?}");
+    }
+}
+
+#[test]
 fn another_config_or_manifest_than_the_admitted_one_is_refused() {
     let (image, other) = (Tiny::new(b"one", |_| {}), Tiny::new(b"two", |_| {}));
     let swapped = admitted_with(&image, None, other.config.digest);
@@ -284,24 +315,7 @@ fn another_config_or_manifest_than_the_admitted_one_is_refused() {
 fn podman_loads_and_runs_the_same() {
     let Some(program) = tiny::program("good") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let storage = folder.path().join("storage.conf");
-    let at = |name: &str| folder.path().join(name).display().to_string();
-    let text = format!("[storage]\ndriver = \"vfs\"\ngraphroot = {:?}\nrunroot = {:?}\n", at("graph"), at("run"));
-    std::fs::write(&storage, text).unwrap();
-    // podman's own default limits are above what a confined machine allows.
-    let raised = "--ulimit nofile=1024:1024 --ulimit nproc=4096:4096";
-    let script = format!(
-        "#!/bin/sh\nPATH=/usr/bin:/bin\n[ \"$1\" = run ] || exec podman \"$@\"\nshift\nexec podman run {raised} \"$@\"\n"
-    );
-    let programs = folder.path().join("programs");
-    std::fs::create_dir(&programs).unwrap();
-    executable(&programs.join("podman"), &script);
-    let path = format!("{}:/usr/bin:/bin", programs.display());
-    let env = env(&[("CONTAINERS_STORAGE_CONF", &storage.display().to_string()), ("PATH", &path)]);
-    let runtime = match Runtime::find(Some(Kind::Podman), env) {
-        Ok(runtime) => runtime,
-        Err(error) => return eprintln!("skipped: podman ({error})"),
-    };
+    let Some(runtime) = podman(folder.path()) else { return };
     let image = Tiny::new(&program, |_| {});
     let plan =
         prepare(&runtime, &image, None, &["id", "status", "write", "/x", "write", "/tmp/x", "exit", "7"], |_| {})
@@ -320,6 +334,58 @@ fn podman_loads_and_runs_the_same() {
     }
 }
 
+#[test]
+fn podman_that_pulled_another_manifest_of_the_same_config_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(runtime) = podman(folder.path()) else { return };
+    let plain = Tiny::new(b"never run", |_| {});
+    let other = plain.annotated(&serde_json::json!({"run.oci.hooks.stdout": "/x"}));
+    let layout = folder.path().join("layout");
+    std::fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+    for (digest, bytes) in &other.content {
+        std::fs::write(layout.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+    }
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": [other.manifest]});
+    std::fs::write(layout.join("index.json"), index.to_string()).unwrap();
+    std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    let pulled = runtime.invocation(["pull", &format!("oci:{}", layout.display())]).command().output().unwrap();
+    if !pulled.status.success() {
+        return eprintln!("skipped: podman pull ({})", String::from_utf8_lossy(&pulled.stderr).trim());
+    }
+    let error = prepare(&runtime, &plain, None, &[], |_| {}).unwrap_err();
+    assert_eq!((error.class(), error.code()), (Class::Runtime, "annotations-mismatch"), "{error}");
+    let id = plain.config.digest.to_string();
+    assert!(runtime.invocation(["image", "rm", "--force", &id]).command().output().unwrap().status.success());
+    assert!(prepare(&runtime, &plain, None, &[], |_| {}).is_ok(), "what the message advises does not help");
+    let titled = Tiny::new(b"another", |_| {}).annotated(&serde_json::json!({"org.opencontainers.image.title": "x"}));
+    assert!(prepare(&runtime, &titled, None, &[], |_| {}).is_ok(), "its own annotations are refused");
+}
+
+/// A podman with storage of its own below a folder.
+fn podman(folder: &Path) -> Option<Runtime> {
+    let storage = folder.join("storage.conf");
+    let at = |name: &str| folder.join(name).display().to_string();
+    let text = format!("[storage]\ndriver = \"vfs\"\ngraphroot = {:?}\nrunroot = {:?}\n", at("graph"), at("run"));
+    std::fs::write(&storage, text).unwrap();
+    // podman's own default limits are above what a confined machine allows.
+    let raised = "--ulimit nofile=1024:1024 --ulimit nproc=4096:4096";
+    let script = format!(
+        "#!/bin/sh\nPATH=/usr/bin:/bin\n[ \"$1\" = run ] || exec podman \"$@\"\nshift\nexec podman run {raised} \"$@\"\n"
+    );
+    let programs = folder.join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    executable(&programs.join("podman"), &script);
+    let path = format!("{}:/usr/bin:/bin", programs.display());
+    let env = env(&[("CONTAINERS_STORAGE_CONF", &storage.display().to_string()), ("PATH", &path)]);
+    match Runtime::find(Some(Kind::Podman), env) {
+        Ok(runtime) => Some(runtime),
+        Err(error) => {
+            eprintln!("skipped: podman ({error})");
+            None
+        }
+    }
+}
+
 /// Written by another process: a file that this one holds open for writing, or a child that another test starts
 /// meanwhile, could not be run.
 fn executable(path: &Path, script: &str) {
@@ -330,27 +396,36 @@ fn executable(path: &Path, script: &str) {
     assert!(child.wait().unwrap().success());
 }
 
-/// A docker that answers as told and records what it was asked.
+/// An engine that answers as told and records what it was asked.
 struct Liar {
     folder: tempfile::TempDir,
+    kind: Kind,
 }
 
 impl Liar {
     /// `inspect` is what the shell says to `docker image inspect`.
     fn new(inspect: &str) -> Self {
+        Self::of(Kind::Docker, inspect)
+    }
+
+    fn of(kind: Kind, inspect: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let info = match kind {
+            Kind::Docker => r#"{"ServerVersion":"1.0"}"#,
+            Kind::Podman => r#"{"host":{"security":{"rootless":true}},"version":{"Version":"1.0"}}"#,
+        };
         let script = format!(
             "#!/bin/sh\necho \"$*\" >> {log}\ncase \"$1 $2\" in\n\
-             info*) echo '{{\"ServerVersion\":\"1.0\"}}';;\n\"image inspect\") {inspect};;\nload*) cat >/dev/null;;\nesac\n",
+             info*) echo '{info}';;\n\"image inspect\") {inspect};;\nload*) cat >/dev/null;;\nesac\n",
             log = folder.path().join("log").display(),
         );
-        executable(&folder.path().join("docker"), &script);
-        Self { folder }
+        executable(&folder.path().join(kind.as_str()), &script);
+        Self { folder, kind }
     }
 
     fn runtime(&self) -> Runtime {
         let path = format!("{}:/usr/bin:/bin", self.folder.path().display());
-        Runtime::find(Some(Kind::Docker), env(&[("PATH", &path), ("DOCKER_DEFAULT_PLATFORM", "linux/s390x")])).unwrap()
+        Runtime::find(Some(self.kind), env(&[("PATH", &path), ("DOCKER_DEFAULT_PLATFORM", "linux/s390x")])).unwrap()
     }
 
     fn asked(&self) -> String {
@@ -359,11 +434,15 @@ impl Liar {
 }
 
 fn inspected(image: &Tiny, id: &str) -> String {
+    inspected_with(image, id, &serde_json::Value::Null)
+}
+
+fn inspected_with(image: &Tiny, id: &str, annotations: &serde_json::Value) -> String {
     let layers = image.content[&image.config.digest].clone();
     let config: serde_json::Value = serde_json::from_slice(&layers).unwrap();
     let answer = serde_json::json!({
         "Id": id, "Os": "linux", "Architecture": image.platform.architecture,
-        "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
+        "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]}, "Annotations": annotations,
     });
     format!("echo '[{answer}]'")
 }
@@ -395,6 +474,34 @@ fn an_engine_that_holds_something_else_starts_nothing() {
         assert!(!liar.asked().lines().any(|line| line.starts_with("run") || line.starts_with("create")));
     }
     assert!(prepare(&Liar::new(&honest).runtime(), &image, None, &[], |_| {}).is_ok());
+}
+
+#[test]
+fn podman_that_holds_the_image_under_anothers_annotations_starts_nothing() {
+    let plain = Tiny::new(b"never run", |_| {});
+    let own = serde_json::json!({"org.opencontainers.image.title": "own"});
+    let annotated = plain.annotated(&own);
+    let id = plain.config.digest.hex();
+    let orders = serde_json::json!({"run.oci.hooks.stdout": "/x", "run.oci.keep_original_groups": "1"});
+    let more = serde_json::json!({"org.opencontainers.image.title": "own", "run.oci.hooks.stdout": "/x"});
+    let other = serde_json::json!({"org.opencontainers.image.title": "other"});
+    let none = serde_json::json!({});
+    for (image, held, taken) in [
+        (&plain, &serde_json::Value::Null, true),
+        (&plain, &none, true),
+        (&plain, &orders, false),
+        (&plain, &own, false),
+        (&annotated, &own, true),
+        (&annotated, &none, true),
+        (&annotated, &more, false),
+        (&annotated, &other, false),
+    ] {
+        let liar = Liar::of(Kind::Podman, &inspected_with(image, &id, held));
+        let planned = prepare(&liar.runtime(), image, None, &[], |_| {}).map(|_| ());
+        let refused = planned.map_err(|error| (error.class(), error.code()));
+        let expected = if taken { Ok(()) } else { Err((Class::Runtime, "annotations-mismatch")) };
+        assert_eq!(refused, expected, "{held}");
+    }
 }
 
 #[test]

@@ -109,17 +109,3 @@ fn refuses_a_platform_that_the_template_does_not_declare() {
     let error = lock::lock(&base(), &["linux/s390x".parse().unwrap()], &host(), &unwatched).unwrap_err();
     assert_eq!((error.class(), error.code()), (Class::Usage, "platform-not-declared"));
 }
-
-/// Not a test of anything: writes the locks that are committed. `cargo test --test lock relock -- --ignored`
-#[test]
-#[ignore = "writes images/*/template.lock"]
-fn relock_the_bundled_templates() {
-    for name in Template::bundled_names() {
-        let template = Template::bundled(name).unwrap();
-        let apt = Apt { allow_expired: false, ..host() };
-        let lock = lock::lock(&template, &[], &apt, &unwatched).unwrap();
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("images").join(name);
-        let (path, changed) = lock::write(&folder, &lock).unwrap();
-        println!("{}: {} inputs, {}", path.display(), lock.inputs.len(), if changed { "written" } else { "unchanged" });
-    }
-}

@@ -455,6 +455,15 @@ fn every_field_about_sboms_is_enforced() {
         assert_admitted(&judge(&rule(good), &world, std::slice::from_ref(&whole)));
         assert_eq!(refusal(&judge(&rule(bad), &world, std::slice::from_ref(&whole))), (Class::Sbom, code), "{bad}");
     }
+    // A package without a purl is known by its name; one with a purl that is none could be anything.
+    let mut hidden = spdx(&packages);
+    hidden["packages"][2] =
+        json!({"SPDXID": "SPDXRef-x", "name": "left-pad", "versionInfo": "1.3.0", "downloadLocation": "NOASSERTION"});
+    let deny = rule("deny = [\"pkg:npm/left-pad@1.3.0\"]");
+    assert_eq!(refusal(&judge(&deny, &world, &[bundle(&hidden)])), (Class::Sbom, "denied-package"));
+    hidden["packages"][2]["externalRefs"] =
+        json!([{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": "not a purl"}]);
+    assert_eq!(refusal(&judge(&deny, &world, &[bundle(&hidden)])), (Class::Sbom, "unreadable-purl"));
     // M02: only the image itself is in it.
     assert_eq!(refusal(&judge(&head, &world, &[bundle(&spdx(&[]))])), (Class::Sbom, "sbom-too-small"));
     // M03: a document that is not what its predicate type says.

@@ -64,7 +64,7 @@ fn a_key_signs_and_its_public_half_verifies() {
     let made = PrivateKey::generate().unwrap();
     made.write(&path, PASSPHRASE).unwrap();
     assert!(made.write(&path, PASSPHRASE).is_err(), "a key was overwritten");
-    let key = PrivateKey::read(&path, PASSPHRASE).unwrap();
+    let key = PrivateKey::read(&path, || Ok::<_, SignerError>(PASSPHRASE.to_vec())).unwrap();
     assert_eq!(key.public_key(), made.public_key());
     assert_eq!(PublicKey::from_pem(&made.public_pem()).unwrap(), *key.public_key());
     let statement = Statement::write("repo", &image(), predicate_types::SLSA_V1, b"{\"a\": 1}").unwrap();

@@ -8,13 +8,10 @@ use std::collections::HashSet;
 use super::{Referrers, Served, StoreError};
 use crate::class::{Class, Classified};
 use crate::content::{Digest, Document, limits};
-use crate::oci::{Descriptor, Manifest, OciError};
+use crate::oci::{Descriptor, Manifest, OciError, names};
 
 /// All manifests of attestations together, in bytes: a thousand real ones stay below 2 MiB.
 const ALL_MANIFESTS: u64 = 64 << 20;
-
-/// The annotation in which bundles' manifests repeat the predicate type, unsigned.
-pub(crate) const PREDICATE_TYPE: &str = "dev.sigstore.bundle.predicateType";
 
 /// The tag under which attestations are listed where a registry has no referrers API (distribution-spec).
 pub(crate) fn fallback_tag(subject: &Digest) -> String {
@@ -122,7 +119,8 @@ impl Attached {
         {
             return Some(format!("it is listed as {said:?}, which its manifest does not say"));
         }
-        let predicate = |annotations: &std::collections::BTreeMap<_, String>| annotations.get(PREDICATE_TYPE).cloned();
+        let predicate =
+            |annotations: &std::collections::BTreeMap<_, String>| annotations.get(names::PREDICATE_TYPE).cloned();
         if let (Some(said), Some(own)) = (predicate(&hint.annotations), predicate(&manifest.annotations))
             && said != own
         {

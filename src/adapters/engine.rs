@@ -15,7 +15,6 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::str::FromStr;
 
 pub use import::{EngineImage, StoredLayer};
 pub use plan::{Job, Output, Plan};
@@ -40,20 +39,6 @@ pub enum Choice {
     Buildah,
     /// podman.
     Podman,
-}
-
-impl FromStr for Choice {
-    type Err = EngineError;
-
-    fn from_str(text: &str) -> Result<Self, EngineError> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "docker" => Ok(Self::Docker),
-            "buildah" => Ok(Self::Buildah),
-            "podman" => Ok(Self::Podman),
-            other => Err(EngineError::Unknown(other.chars().take(40).collect())),
-        }
-    }
 }
 
 /// What builds, inside an engine, and how its output is had.
@@ -154,9 +139,6 @@ impl Host {
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// Not the name of an engine.
-    #[error("{0:?} is not an engine: write auto, docker, buildah or podman")]
-    Unknown(String),
     /// None works here.
     #[error("no engine can build here:\n{}", .0.join("\n"))]
     None(Vec<String>),
@@ -185,7 +167,6 @@ pub enum EngineError {
 impl Classified for EngineError {
     fn class(&self) -> Class {
         match self {
-            Self::Unknown(_) => Class::Usage,
             Self::None(_) | Self::Process(_) | Self::Output { .. } | Self::Document(_) => Class::Build,
             Self::Content(error) => error.class(),
             Self::State(error) => error.class(),
@@ -193,7 +174,6 @@ impl Classified for EngineError {
     }
     fn code(&self) -> &'static str {
         match self {
-            Self::Unknown(_) => "unknown-engine",
             Self::None(_) => "no-engine",
             Self::Process(_) => "engine-failed",
             Self::Output { .. } | Self::Document(_) => "engine-output",

@@ -106,7 +106,7 @@ impl Classified for InputsError {
 }
 
 impl Inputs {
-    /// Inputs kept below this cache folder, `Dirs::cache`, and from nowhere else yet.
+    /// Inputs kept below this cache folder, `state::cache_dir`, and from nowhere else yet.
     pub fn new(cache: &Path) -> Self {
         Self {
             store: ContentStore::at(cache.join("content")),

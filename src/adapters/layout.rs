@@ -63,11 +63,6 @@ impl Layout {
         }
     }
 
-    /// The folder, as it was given.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// The entries of `index.json`.
     pub fn entries(&self) -> &[Descriptor] {
         &self.index.manifests
@@ -236,14 +231,7 @@ impl Store for Layout {
         let mut hashing = Hashing::new(self.file(digest)?.take(size.saturating_add(1)));
         io::copy(&mut hashing, to).map_err(StateError::io("copy", &self.path(digest)))?;
         let (_, actual, actual_size) = hashing.finish();
-        if actual_size != *size {
-            let what = digest.to_string();
-            return Err(content::ContentError::Size { what, expected: *size, actual: actual_size }.into());
-        }
-        if actual != *digest {
-            return Err(content::ContentError::Digest { what: digest.to_string(), expected: *digest, actual }.into());
-        }
-        Ok(())
+        Ok(content::expect(&digest.to_string(), (digest, *size), (actual, actual_size))?)
     }
 
     fn open_blob(&self, descriptor: &Descriptor) -> Result<File, StoreError> {

@@ -250,22 +250,15 @@ impl RegistryStore {
         let mut answer = self.get(url, &what, Vec::new(), Away::Content, until).await?;
         answer.start(u64::MAX)?;
         let mut hashing = Hashing::new(to);
-        let wrong_size = |actual| ContentError::Size { what: what.clone(), expected: *expected, actual };
         while let Some(piece) = answer.piece(hashing.size()).await? {
             let so_far = hashing.size() + piece.len() as u64;
             if so_far > *expected {
-                return Err(wrong_size(so_far).into());
+                return Err(ContentError::Size { what, expected: *expected, actual: so_far }.into());
             }
             hashing.write_all(&piece).map_err(|source| ContentError::Io { what: what.clone(), source })?;
         }
         let (_, actual, size) = hashing.finish();
-        if size != *expected {
-            return Err(wrong_size(size).into());
-        }
-        if actual != *digest {
-            return Err(ContentError::Digest { what, expected: *digest, actual }.into());
-        }
-        Ok(())
+        Ok(content::expect(&what, (digest, *expected), (actual, size))?)
     }
 
     /// A GET that has to be answered with 200.
@@ -277,9 +270,6 @@ impl RegistryStore {
         away: Away,
         until: Instant,
     ) -> Result<Answer, StoreError> {
-        if self.shared.options.offline {
-            return Err(self.connection.net(what, "it is not in the cache, and nothing is asked for offline"));
-        }
         let mut ask = self.ask(Method::GET, url, what, away, until);
         ask.headers = headers;
         let answer = self.connection.send(ask).await?;

@@ -74,18 +74,6 @@ impl Kind {
     }
 }
 
-impl std::str::FromStr for Kind {
-    type Err = RuntimeError;
-
-    fn from_str(text: &str) -> Result<Self, RuntimeError> {
-        match text {
-            "docker" => Ok(Self::Docker),
-            "podman" => Ok(Self::Podman),
-            other => Err(RuntimeError::UnknownRuntime(other.chars().take(40).collect())),
-        }
-    }
-}
-
 /// What an engine calls an image by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ids {
@@ -261,7 +249,8 @@ impl Runtime {
         (!endpoint.is_empty()).then_some(endpoint)
     }
 
-    /// The image by its id, if it is here. The answer must repeat the id, and agree about platform and layers.
+    /// The image by its id, if it is here. The answer must repeat the id, and agree about platform, layers and,
+    /// where they count, annotations.
     fn look(&self, wanted: &Wanted<'_>) -> Result<Option<Held>, RuntimeError> {
         let expected = self.expected(wanted);
         let Some(image) = self.inspect(&expected.id.to_string())? else { return Ok(None) };
@@ -277,6 +266,12 @@ impl Runtime {
         let layers = image.root_fs.and_then(|Obj(root_fs)| root_fs.layers).unwrap_or_default();
         if layers != wanted.diff_ids {
             return Err(RuntimeError::Layers { id });
+        }
+        // podman knows an image by its config alone, and hands the annotations of whichever manifest came last to the
+        // program that starts containers, which takes orders from them. None at all is what a docker archive leaves.
+        let annotations = image.annotations.unwrap_or_default();
+        if self.kind == Kind::Podman && !annotations.is_empty() && annotations != wanted.manifest.annotations {
+            return Err(RuntimeError::Annotations { id });
         }
         Ok(Some(expected))
     }
@@ -385,6 +380,11 @@ pub fn real_folder(path: &Path) -> Result<PathBuf, RuntimeError> {
     let failed = |source| RuntimeError::Folder { path: path.to_owned(), source };
     let real = path.canonicalize().map_err(failed)?;
     if real.is_dir() { Ok(real) } else { Err(failed(io::ErrorKind::NotADirectory.into())) }
+}
+
+/// A path without links in it, if anything is there.
+pub fn real_path(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
 }
 
 /// The sockets through which this machine's engines are commanded, those that exist, by their real paths.

@@ -112,11 +112,12 @@ impl PrivateKey {
         Self::from_pkcs8(keyfile::open(pem, passphrase)?)
     }
 
-    /// Reads a key file.
-    pub fn read(path: &Path, passphrase: &[u8]) -> Result<Self, SignerError> {
-        let bytes = Zeroizing::new(state::read_file(path, limits::KEY)?);
+    /// Reads a key file, asking for its passphrase only if it has one. What was read is wiped.
+    pub fn read<E: From<SignerError>>(path: &Path, passphrase: impl FnOnce() -> Result<Vec<u8>, E>) -> Result<Self, E> {
+        let bytes = Zeroizing::new(state::read_file(path, limits::KEY).map_err(SignerError::from)?);
         let pem = std::str::from_utf8(&bytes).map_err(|_| SignerError::KeyFile("it is not text".to_owned()))?;
-        Self::from_pem(pem, passphrase)
+        let passphrase = Zeroizing::new(if Self::is_encrypted(pem) { passphrase()? } else { Vec::new() });
+        Ok(Self::from_pem(pem, &passphrase)?)
     }
 
     /// Whether reading this key takes a passphrase.

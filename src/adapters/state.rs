@@ -2,6 +2,7 @@
 //!
 //! A file is either the old one or the new one, whatever happens: a crash, a full disk, two runs at once.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -56,40 +57,21 @@ impl Classified for StateError {
     }
 }
 
-/// Where things are kept, by the XDG base directory specification.
-#[derive(Debug, Clone)]
-pub struct Dirs {
-    /// `$XDG_CACHE_HOME/bulla`: may be deleted at any time.
-    pub cache: PathBuf,
-    /// `$XDG_CONFIG_HOME/bulla`: what the person configured.
-    pub config: PathBuf,
+/// `$XDG_CACHE_HOME/bulla`: what may be deleted at any time. `var` reads this process's environment.
+pub fn cache_dir(var: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, StateError> {
+    below_home(var, "XDG_CACHE_HOME", ".cache").ok_or(StateError::NoHome("the cache", "XDG_CACHE_HOME"))
 }
 
-impl Dirs {
-    /// Reads the folders from environment variables; relative values are ignored, as the specification says.
-    pub fn from_env(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Self, StateError> {
-        let cache = below(&var, "XDG_CACHE_HOME", ".cache", "the cache")?;
-        Ok(Self { cache, config: Self::config_from_env(var)? })
-    }
-
-    /// [`Dirs::config`] alone, which may be known where the cache is not.
-    pub fn config_from_env(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<PathBuf, StateError> {
-        below(&var, "XDG_CONFIG_HOME", ".config", "the configuration")
-    }
+/// `$XDG_CONFIG_HOME/bulla`: what the person configured; nothing for a process without a home.
+pub fn config_dir(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    below_home(var, "XDG_CONFIG_HOME", ".config")
 }
 
-/// Our folder below the one that a variable names, else below the home folder.
-fn below(
-    var: impl Fn(&str) -> Option<std::ffi::OsString>,
-    name: &'static str,
-    home_child: &str,
-    what: &'static str,
-) -> Result<PathBuf, StateError> {
+/// By the XDG base directory specification; relative values are ignored, as it says.
+fn below_home(var: impl Fn(&str) -> Option<OsString>, name: &str, home_child: &str) -> Option<PathBuf> {
     let absolute = |name: &str| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute(name)
-        .or_else(|| absolute("HOME").map(|home| home.join(home_child)))
-        .map(|base| base.join("bulla"))
-        .ok_or(StateError::NoHome(what, name))
+    let base = absolute(name).or_else(|| absolute("HOME").map(|home| home.join(home_child)))?;
+    Some(base.join("bulla"))
 }
 
 /// Creates a folder and its parents.
@@ -109,7 +91,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
 }
 
 /// Like [`write_file`], for what is produced piece by piece.
-pub fn write_file_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StateError> {
+pub(crate) fn write_file_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StateError> {
     let mut aside = aside(path, ANYBODY)?;
     let failed = |source| StateError::Io { action: "write", path: path.to_owned(), source };
     write(aside.as_file_mut()).map_err(failed)?;
@@ -157,7 +139,8 @@ fn keep(aside: NamedTempFile, path: &Path) -> Result<(), StateError> {
     sync_dir(parent(path))
 }
 
-fn parent(path: &Path) -> &Path {
+/// The folder that a path is in; the current one for a bare name.
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -165,7 +148,7 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// Flushes a folder's entries to disk.
-pub fn sync_dir(path: &Path) -> Result<(), StateError> {
+pub(crate) fn sync_dir(path: &Path) -> Result<(), StateError> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(StateError::io("write", path))
 }
 
@@ -233,12 +216,7 @@ impl ContentStore {
         let mut hashing = Hashing::new((&mut from).take(size.saturating_add(1)));
         io::copy(&mut hashing, aside.as_file_mut()).map_err(StateError::io("write", &path))?;
         let (_, actual, actual_size) = hashing.finish();
-        if actual_size != size {
-            return Err(ContentError::Size { what: what.to_owned(), expected: size, actual: actual_size }.into());
-        }
-        if actual != *digest {
-            return Err(ContentError::Digest { what: what.to_owned(), expected: *digest, actual }.into());
-        }
+        content::expect(what, (digest, size), (actual, actual_size))?;
         keep(aside, &path)?;
         Ok(path)
     }

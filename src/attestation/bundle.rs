@@ -22,6 +22,7 @@ use sigstore_types::{
 use super::{AttestationError, PAYLOAD_TYPE, Statement};
 use crate::content::{Digest, limits};
 use crate::json::{self, Obj, Shape};
+use crate::oci::names;
 
 /// Log entries of one bundle. Real ones have one; other verifiers stop at 32 as well.
 const LOG_ENTRIES: usize = 32;
@@ -64,8 +65,7 @@ impl BundleVersion {
         match media_type {
             "application/vnd.dev.sigstore.bundle+json;version=0.1" => Some(Self::V01),
             "application/vnd.dev.sigstore.bundle+json;version=0.2" => Some(Self::V02),
-            "application/vnd.dev.sigstore.bundle+json;version=0.3"
-            | "application/vnd.dev.sigstore.bundle.v0.3+json" => Some(Self::V03),
+            "application/vnd.dev.sigstore.bundle+json;version=0.3" | names::BUNDLE_V03 => Some(Self::V03),
             _ => None,
         }
     }
@@ -93,14 +93,22 @@ pub struct Bundle {
     simple_signing: Option<Vec<u8>>,
 }
 
-/// Log entries of kinds that the library does not read, which `sigstore` verifies itself. They say of themselves here
-/// that they are of a kind with the same rules; the library never sees them.
+/// Log entries that the library does not read, or not with every key, which `sigstore` verifies itself. They say of
+/// themselves here that they are of a kind with the same rules; the library never sees them.
 #[derive(Debug, Clone, Default)]
 struct Apart {
+    /// `hashedrekord 0.0.2` (Rekor v2) over an envelope.
+    hashedrekord: Vec<TransparencyLogEntry>,
     /// `dsse 0.0.2` (Rekor v2), as if `hashedrekord 0.0.2`.
     dsse: Vec<TransparencyLogEntry>,
     /// `intoto 0.0.1` (Rekor v1, cosign's legacy format alone), as if `intoto 0.0.2`.
     intoto: Vec<TransparencyLogEntry>,
+}
+
+impl Apart {
+    fn entries(&self) -> impl Iterator<Item = &TransparencyLogEntry> {
+        self.hashedrekord.iter().chain(&self.dsse).chain(&self.intoto)
+    }
 }
 
 /// Every member of every message is known to the reader behind the scan, which refuses all others, case variants too.
@@ -158,7 +166,7 @@ impl Bundle {
             BundleVersion::V02 => MediaType::Bundle0_2,
             BundleVersion::V03 => MediaType::Bundle0_3,
         };
-        let (material, apart) = read_material(material, version)?;
+        let (material, apart) = read_material(material, version, matches!(content, SignatureContent::DsseEnvelope(_)))?;
         let inner = sigstore_types::Bundle::new(media_type, material, content);
         Ok(Self { digest: Digest::of(bytes), version, inner, apart, simple_signing: None })
     }
@@ -214,7 +222,12 @@ impl Bundle {
 
     /// Every log entry, of whatever kind.
     pub(crate) fn log_entries(&self) -> impl Iterator<Item = &TransparencyLogEntry> {
-        self.inner.verification_material.tlog_entries.iter().chain(&self.apart.dsse).chain(&self.apart.intoto)
+        self.inner.verification_material.tlog_entries.iter().chain(self.apart.entries())
+    }
+
+    /// Entries of kind `hashedrekord 0.0.2` over an envelope, which the library reads for P-256 alone.
+    pub(crate) fn hashedrekord_entries(&self) -> &[TransparencyLogEntry] {
+        &self.apart.hashedrekord
     }
 
     /// Entries of kind `dsse 0.0.2`, which the library does not read.
@@ -290,6 +303,7 @@ fn read_message_signature(wire: wire::MessageSignature) -> Result<MessageSignatu
 fn read_material(
     wire: wire::Material,
     version: BundleVersion,
+    is_envelope: bool,
 ) -> Result<(VerificationMaterial, Apart), AttestationError> {
     let content = match (wire.public_key, wire.x509_certificate_chain, wire.certificate) {
         (Some(Obj(key)), None, None) => {
@@ -318,6 +332,8 @@ fn read_material(
         let kind = &entry.kind_version.0;
         let list = if kind.is("dsse", "0.0.2") {
             &mut apart.dsse
+        } else if kind.is("hashedrekord", "0.0.2") && is_envelope {
+            &mut apart.hashedrekord
         } else if kind.is("intoto", "0.0.1") && version == BundleVersion::CosignLegacy {
             &mut apart.intoto
         } else {
@@ -385,7 +401,8 @@ fn read_proof(wire: wire::Proof) -> Result<InclusionProof, AttestationError> {
     };
     let checkpoint = wire.checkpoint.map(|Obj(checkpoint)| checkpoint.envelope).unwrap_or_default();
     bounded("bytes in a checkpoint", checkpoint.len(), MATERIAL)?;
-    let checkpoint = CheckpointData::new(checkpoint).map_err(|error| malformed(format!("its checkpoint: {error}")))?;
+    let checkpoint =
+        CheckpointData::new(checkpoint).map_err(|error| AttestationError::Checkpoint(error.to_string()))?;
     Ok(InclusionProof::new(
         index(wire.log_index)?,
         hash(wire.root_hash)?,

@@ -15,10 +15,7 @@ use crate::class::{Class, Classified};
 use crate::content::Digest;
 use crate::json::{self, JsonError, Obj, Shape};
 
-/// Predicate type of SLSA provenance v1.
-pub const SLSA_V1: &str = "https://slsa.dev/provenance/v1";
-/// Predicate type of SLSA provenance v0.2.
-pub const SLSA_V02: &str = "https://slsa.dev/provenance/v0.2";
+pub use super::predicate_types::{SLSA_V1, SLSA_V02};
 
 /// Size of one predicate, in bytes. Ours have 300 KB for 400 inputs; BuildKit's with sources stay below 3 MB.
 pub const PREDICATE: u64 = 8 << 20;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Source;
 use crate::adapters::engine::Engine;
+use crate::attestation::predicate_types;
 use crate::attestation::provenance::{Provenance, ResourceDescriptor};
 use crate::content::Digest;
 use crate::home;
@@ -30,6 +31,17 @@ pub(super) struct Told<'a> {
     pub(super) diff_ids: &'a [Digest],
     pub(super) documents: &'a BTreeMap<String, Digest>,
 }
+
+/// The provenance of a build, beside its image.
+pub(super) const PROVENANCE: &str = "provenance.json";
+/// Its SBOM as SPDX.
+pub(super) const SPDX: &str = "sbom.spdx.json";
+/// Its SBOM as CycloneDX.
+pub(super) const CYCLONEDX: &str = "sbom.cdx.json";
+
+/// The documents that a build leaves beside its image, and what each says.
+pub const DOCUMENTS: [(&str, &str); 3] =
+    [(PROVENANCE, predicate_types::SLSA_V1), (SPDX, predicate_types::SPDX), (CYCLONEDX, predicate_types::CYCLONEDX)];
 
 /// Dependencies of every build that are not locked inputs: the template, its Dockerfile and its lock.
 pub const OWN_DEPENDENCIES: usize = 3;

@@ -10,6 +10,9 @@ use crate::oci::Platform;
 /// The name of the schema.
 pub const SCHEMA: &str = "bulla.build/v1";
 
+/// The file that the record stands in, beside the image.
+pub const RECORD: &str = "build.json";
+
 /// What was built, from what, by what.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -35,7 +38,7 @@ pub struct BuildRecord {
     pub documents: BTreeMap<String, Digest>,
     /// How many builds gave this digest: 2 after `--check`.
     pub builds: u32,
-    /// Whether the image carries signatures. A build leaves it unsigned; signing is a step of its own.
+    /// Whether image and documents were signed in the same run. A build by itself leaves them unsigned.
     pub signed: bool,
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bulla::adapters::apt::Apt;
 use bulla::adapters::inputs::Inputs;
-use bulla::adapters::sources::{Access, Mirrors};
+use bulla::adapters::sources::{self, Access, Mirrors};
 use bulla::adapters::templates;
 use bulla::class::Class;
 use bulla::lock::{self, Drift};
@@ -18,7 +18,7 @@ use crate::report::{Exit, Failure};
 
 /// Where archives are: what was typed, then `BULLA_MIRRORS`, then what this machine's apt is set up with.
 pub(crate) fn mirrors(args: &InputArgs, world: &World) -> Result<Mirrors, Failure> {
-    let of_env = world.var("BULLA_MIRRORS").map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
+    let of_env = world.var(sources::VARIABLE).map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
     let typed = Mirrors::parse(&args.mirror)?;
     let of_env = Mirrors::parse(of_env.split_whitespace())?;
     Ok(typed.then(of_env).then(Mirrors::of_host(Path::new("/etc/apt"))))
@@ -30,7 +30,7 @@ fn access(args: &InputArgs) -> Access {
 
 /// The inputs that this machine can get.
 pub(crate) fn inputs(args: &InputArgs, world: &World) -> Result<Inputs, Failure> {
-    let inputs = Inputs::new(&world.dirs()?.cache).with_folders(args.inputs.clone());
+    let inputs = Inputs::new(&world.cache()?).with_folders(args.inputs.clone());
     Ok(inputs.with_mirrors(mirrors(args, world)?, access(args)))
 }
 

@@ -112,14 +112,13 @@ fn audit_each(args: &AuditArgs, world: &World) -> Result<(Exit, Vec<Value>, Stri
 
 /// A reference on each line; empty lines and lines that start with # are passed over.
 fn read_list(file: &Path) -> Result<Vec<String>, Failure> {
-    let unusable = |message: String| Failure::usage(message);
     let bytes = if file == Path::new("-") {
         bulla::content::read_bounded(std::io::stdin().lock(), limits::OWN_FILE, "standard input")
-            .map_err(|error| unusable(error.to_string()))?
+            .map_err(|error| Failure::usage(error.to_string()))?
     } else {
-        state::read_file(file, limits::OWN_FILE).map_err(|error| unusable(error.to_string()))?
+        state::read_file(file, limits::OWN_FILE).map_err(|error| Failure::usage(error.to_string()))?
     };
-    let text = String::from_utf8(bytes).map_err(|_| unusable(format!("{} is not text", file.display())))?;
+    let text = String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not text", file.display())))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())
 }

@@ -1,4 +1,4 @@
-//! `lock`, `fetch`, `build`, `sign`, `attest`, `publish`, `sbom`, `key`: what makes things.
+//! `build`, `sign`, `attest`, `publish`, `sbom`, `diff`, `key`: what makes things, and what tells of them.
 
 use std::path::Path;
 
@@ -9,7 +9,8 @@ use bulla::adapters::signer::PrivateKey;
 use bulla::adapters::state;
 use bulla::attestation::predicate_types;
 use bulla::build::{self, BuildRecord, BuildRequest};
-use bulla::content::{Digest, limits};
+use bulla::class::Class;
+use bulla::content::Digest;
 use bulla::oci::Platform;
 use bulla::publish::{self, PublishOptions};
 use bulla::reference::{ImageName, Reference};
@@ -58,13 +59,13 @@ fn passphrase(world: &World, what: &str, again: bool) -> Result<Vec<u8>, Failure
 
 /// Reads a private key, asking for its passphrase only if it has one.
 pub(crate) fn private_key(file: &Path, world: &World) -> Result<PrivateKey, Failure> {
-    let pem = state::read_file(file, limits::KEY).map_err(|error| Failure::usage(error.to_string()))?;
-    let pem = String::from_utf8_lossy(&pem).into_owned();
-    let passphrase = match PrivateKey::is_encrypted(&pem) {
-        true => passphrase(world, &file.display().to_string(), false)?,
-        false => Vec::new(),
-    };
-    Ok(PrivateKey::from_pem(&pem, &passphrase)?)
+    PrivateKey::read(file, || passphrase(world, &file.display().to_string(), false)).map_err(|failure: Failure| {
+        match failure.class {
+            // No such file, or a large one: what was typed is wrong.
+            Class::State | Class::Limit => Failure::usage(failure.message),
+            _ => failure,
+        }
+    })
 }
 
 pub(crate) fn generate_key(output: &Path, world: &World) -> Result<Exit, Failure> {
@@ -182,14 +183,7 @@ pub(crate) fn sbom(args: &SbomArgs, world: &World) -> Result<Exit, Failure> {
     shout(&question.unsafe_options);
     let subject = verify::examine(opened.target(), args.source.platform.as_ref())?;
     let (inventory, created) = describe::inventory(&*opened.store, &subject)?;
-    let described = Described {
-        name: &opened.name,
-        digest: &subject.digest,
-        platform: Some(&subject.platform),
-        created,
-        tool: env!("CARGO_PKG_NAME"),
-        tool_version: env!("CARGO_PKG_VERSION"),
-    };
+    let described = Described::new(&opened.name, &subject.digest, &subject.platform, created);
     let document = match args.format {
         SbomForm::Spdx => sbom::spdx::write(&inventory, &described),
         SbomForm::Cyclonedx => sbom::cyclonedx::write(&inventory, &described),
@@ -208,21 +202,18 @@ pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
     let output = args.output.clone().unwrap_or_else(|| format!("{}.oci", template.name).into());
     let bundled = args.templates_dir.is_none() && Template::bundled_names().contains(&template.name.as_str());
     let request = BuildRequest {
-        template: &template,
         bundled,
         platform: args.platform.clone().unwrap_or_else(Platform::host),
-        output: output.clone(),
         engine: args.engine.into(),
         offline: args.offline,
         check: args.check,
-        source: None,
-        builder_id: None,
+        ..BuildRequest::new(&template, output.clone())
     };
-    let record = run_build(&request, &args.inputs, world)?;
+    let mut record = run_build(&request, &args.inputs, world)?;
     if let Some(key) = &key {
         let mut layout = Layout::open(&output)?;
         let name = home::template_image(&template.name);
-        sign::sign_build(&mut layout, &record, &name, key, world.now)?;
+        sign::sign_build(&mut layout, &mut record, &name, key, world.now)?;
     }
     if args.json {
         print(&String::from_utf8_lossy(&record.write()))?;
@@ -238,7 +229,7 @@ pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
 }
 
 fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Result<BuildRecord, Failure> {
-    let cache = world.dirs()?.cache;
+    let cache = world.cache()?;
     let host = Host::from_env(|name| world.var(name));
     let line = Line::new();
     let world = build::World {
@@ -253,25 +244,15 @@ fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Res
 /// Builds a bundled template for this machine into a layout of the cache, for `launch --rebuild`.
 pub(crate) fn rebuild(name: &str, offline: bool, world: &World) -> Result<(Layout, Digest), Failure> {
     let template = Template::bundled(name)?;
-    let output = world.dirs()?.cache.join("rebuild").join(name);
-    let request = BuildRequest {
-        template: &template,
-        bundled: true,
-        platform: Platform::host(),
-        output: output.clone(),
-        engine: Choice::Auto,
-        offline,
-        check: false,
-        source: None,
-        builder_id: None,
-    };
+    let output = world.cache()?.join("rebuild").join(name);
+    let request = BuildRequest { offline, ..BuildRequest::new(&template, output.clone()) };
     let record = run_build(&request, &InputArgs::default(), world)?;
     Ok((Layout::open(&output)?, record.image.digest))
 }
 
 /// Which engine would build, for `doctor`.
 pub(crate) fn engine_found(world: &World) -> Result<String, Failure> {
-    let work = world.dirs()?.cache.join("work");
+    let work = world.cache()?.join("work");
     state::create_dir(&work)?;
     let (engine, _) = engine::find(Choice::Auto, &Host::from_env(|name| world.var(name)), &work)?;
     Ok(engine.display())

@@ -28,27 +28,18 @@ pub(crate) fn launch(args: &LaunchArgs, world: &World) -> u8 {
     }
     let (verdict, opened) = match decided {
         Ok(decided) => decided,
-        Err(failure) => {
-            record(args, &question, policy.as_ref(), Err(&failure), None, world);
-            return not_started(args, &failure_text(&failure));
-        }
+        Err(failure) => return not_started(args, &question, policy.as_ref(), Err(&failure), world),
     };
-    let text = policy.as_ref().map(|policy| verdict_text(&question, policy, &verdict)).unwrap_or_default();
     let Some(image) = verdict.launchable() else {
-        record(args, &question, policy.as_ref(), Ok(&verdict), None, world);
-        return not_started(args, &text);
+        return not_started(args, &question, policy.as_ref(), Ok(&verdict), world);
     };
     if image.basis() == Basis::NotEnforced && !args.json {
-        let _ = std::io::Write::write_all(&mut anstream::stderr(), text.as_bytes());
+        show_verdict(&question, policy.as_ref(), &verdict);
         tell("WARNING: the image was not admitted; its rule does not enforce, so it is started all the same");
     }
-    let planned = prepare(args, &image, &*opened.store, world);
-    let plan = match planned {
+    let plan = match prepare(args, &image, &*opened.store, world) {
         Ok(plan) => plan,
-        Err(failure) => {
-            record(args, &question, policy.as_ref(), Err(&failure), None, world);
-            return not_started(args, &failure_text(&failure));
-        }
+        Err(failure) => return not_started(args, &question, policy.as_ref(), Err(&failure), world),
     };
     record(args, &question, policy.as_ref(), Ok(&verdict), Some(&plan), world);
     if args.dry_run {
@@ -61,13 +52,34 @@ pub(crate) fn launch(args: &LaunchArgs, world: &World) -> u8 {
     Exit::NotStarted as u8
 }
 
-/// Says why nothing was started. With `--json` the record says it, and is all that stands on standard error.
-fn not_started(args: &LaunchArgs, why: &str) -> u8 {
+/// Says why nothing is started: the verdict that denies it, or what went wrong. With `--json` the record says it, and
+/// is all that stands on standard error.
+fn not_started(
+    args: &LaunchArgs,
+    question: &Question,
+    policy: Option<&Policy>,
+    outcome: Result<&Verdict, &Failure>,
+    world: &World,
+) -> u8 {
+    record(args, question, policy, outcome, None, world);
     if !args.json {
-        let _ = std::io::Write::write_all(&mut anstream::stderr(), why.as_bytes());
+        match outcome {
+            Ok(verdict) => show_verdict(question, policy, verdict),
+            Err(failure) => show(&failure_text(failure)),
+        }
         tell("nothing was started");
     }
     Exit::NotStarted as u8
+}
+
+/// The verdict for a person, on standard error.
+fn show_verdict(question: &Question, policy: Option<&Policy>, verdict: &Verdict) {
+    show(&policy.map(|policy| verdict_text(question, policy, verdict)).unwrap_or_default());
+}
+
+/// Text on standard error, which nothing hinges on.
+fn show(text: &str) {
+    let _ = std::io::Write::write_all(&mut anstream::stderr(), text.as_bytes());
 }
 
 /// The verdict as one JSON document on standard error: standard output is the container's. Its `exit` is this
@@ -90,7 +102,7 @@ fn record(
         Some(_) if args.dry_run => object!(Exit::Done as u8),
         Some(_) => object!(null),
     };
-    let _ = std::io::Write::write_all(&mut anstream::stderr(), json(&document).as_bytes());
+    show(&json(&document));
 }
 
 /// Finds the image and judges it, or builds it and judges that.
@@ -166,11 +178,11 @@ fn prepare(args: &LaunchArgs, image: &AdmittedImage, store: &dyn Store, world: &
     });
     let runtime = Runtime::find(kind, var)?;
     let profile = profile(args, image)?;
-    let home_dir = world.var("HOME").map(std::path::PathBuf::from);
+    let home_dir = world.var("HOME").map(|home| launch::Home::new(home.as_ref(), runtime::real_path));
     let workspace = match &args.workspace {
         Some(folder) => {
             let sockets = runtime::engine_sockets(&runtime, var);
-            Some(Workspace::new(&runtime::real_folder(folder)?, home_dir.as_deref(), &sockets)?)
+            Some(Workspace::new(&runtime::real_folder(folder)?, home_dir.as_ref(), &sockets)?)
         }
         None => None,
     };
@@ -228,7 +240,7 @@ pub(crate) fn doctor(world: &World) -> Result<Exit, Failure> {
     say("runtime", runtime.map(|runtime| format!("{} {}", runtime.kind.as_str(), runtime.version)));
     say("engine", super::make::engine_found(world));
     say("policy", chosen_policy(&PolicyArgs::default(), world).map(|policy| policy.origin().to_owned()));
-    say("cache", world.dirs().map(|dirs| dirs.cache.display().to_string()));
+    say("cache", world.cache().map(|cache| cache.display().to_string()));
     print(&text)?;
     Ok(exit)
 }

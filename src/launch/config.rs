@@ -4,6 +4,8 @@
 //! rights. Values that have led out of containers (runc's CVE-2024-21626 through the working directory, containerd's
 //! CVE-2024-40635 through the user, hooks that inherit the image's `LD_PRELOAD`) are refused whoever signed them.
 
+use std::collections::BTreeMap;
+
 use super::LaunchError;
 use crate::oci::ImageConfig;
 
@@ -57,6 +59,38 @@ pub fn check_config(config: &ImageConfig) -> Result<(), LaunchError> {
         return refuse("config", "", "it has more than 1,024 variables, volumes or arguments");
     }
     Ok(())
+}
+
+/// What annotations may begin with: the vocabularies in which published images say where they come from.
+const INFORMATION: [&str; 9] = [
+    "org.opencontainers.image.",
+    "org.opencontainers.artifact.",
+    "org.label-schema.",
+    "com.docker.official-images.",
+    "com.github.package.",
+    "dev.cosignproject.",
+    "dev.sigstore.",
+    "io.artifacthub.",
+    "vnd.docker.reference.",
+];
+
+/// Refuses annotations of an image's manifest that somebody could act on.
+///
+/// podman copies them into the container's own, where they are orders: to crun and runc (`run.oci.…`,
+/// `org.systemd.property.…`, `org.criu.…`), to podman (`io.podman.…`), and to every OCI hook that the machine has,
+/// each with a pattern of its own. There is no whole list of those, so the list is of what only informs: the keys that
+/// the image specification, docker's official images, GitHub and Sigstore put on images. Most images have no others,
+/// or none.
+pub fn check_annotations(annotations: &BTreeMap<String, String>) -> Result<(), LaunchError> {
+    match annotations.keys().find(|key| !INFORMATION.iter().any(|prefix| key.starts_with(prefix))) {
+        None => Ok(()),
+        Some(key) => Err(LaunchError::Config {
+            what: "annotation",
+            value: key.chars().take(120).collect(),
+            reason: "container runtimes and their hooks may take it for an order; publish the image without it, or \
+                     under org.opencontainers.image.*",
+        }),
+    }
 }
 
 /// Whether a variable of this name changes which code programs load.

@@ -103,6 +103,27 @@ impl Profile {
     }
 }
 
+/// A person's home folder and the places in it that hold credentials and settings, each under every name it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    folders: Vec<PathBuf>,
+    private: Vec<PathBuf>,
+}
+
+impl Home {
+    /// The home at this path. `real` follows links: the home may be one, and any place in it.
+    pub fn new(home: &Path, real: impl Fn(&Path) -> Option<PathBuf>) -> Self {
+        const PRIVATE: [&str; 9] =
+            [".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".config", ".local", ".netrc"];
+        let mut folders = vec![home.to_owned()];
+        folders.extend(real(home));
+        let mut private: Vec<PathBuf> =
+            folders.iter().flat_map(|folder| PRIVATE.iter().map(|name| folder.join(name))).collect();
+        private.extend(PRIVATE.iter().filter_map(|name| real(&home.join(name))));
+        Self { folders, private }
+    }
+}
+
 /// A folder of the host's that the container may write to, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace(String);
@@ -110,7 +131,7 @@ pub struct Workspace(String);
 impl Workspace {
     /// Takes the real path of a folder. Refuses what would hand over more than a project: the root, the home folder
     /// itself, credentials in it, the system's folders, and any folder with an engine's socket below it.
-    pub fn new(real: &Path, home: Option<&Path>, sockets: &[PathBuf]) -> Result<Self, LaunchError> {
+    pub fn new(real: &Path, home: Option<&Home>, sockets: &[PathBuf]) -> Result<Self, LaunchError> {
         let refuse =
             |reason: &str| Err(LaunchError::Workspace { path: real.display().to_string(), reason: reason.to_owned() });
         let Some(text) = real.to_str().filter(|text| !text.chars().any(|c| c.is_control() || ":,\"".contains(c)))
@@ -129,13 +150,11 @@ impl Workspace {
             return refuse("it is part of the system");
         }
         if let Some(home) = home {
-            if home.starts_with(real) {
+            if home.folders.iter().any(|folder| folder.starts_with(real)) {
                 return refuse("it is the home folder, or holds it");
             }
-            const CREDENTIALS: [&str; 9] =
-                [".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".config", ".local", ".netrc"];
-            if CREDENTIALS.iter().any(|name| real.starts_with(home.join(name))) {
-                return refuse("it is where programs keep credentials and settings");
+            if home.private.iter().any(|place| real.starts_with(place) || place.starts_with(real)) {
+                return refuse("it is where programs keep credentials and settings, or holds such a place");
             }
         }
         if sockets.iter().any(|socket| socket.starts_with(real)) {
@@ -203,9 +222,9 @@ mod tests {
 
     #[test]
     fn refuses_working_folders_that_hand_over_more_than_a_project() {
-        let home = Path::new("/home/ann");
+        let home = Home::new(Path::new("/home/ann"), |_| None);
         let sockets = [PathBuf::from("/srv/engine/docker.sock")];
-        let code = |path: &str| Workspace::new(Path::new(path), Some(home), &sockets).map_err(|error| error.code());
+        let code = |path: &str| Workspace::new(Path::new(path), Some(&home), &sockets).map_err(|error| error.code());
         for path in [
             "/",
             "/home",
@@ -230,6 +249,33 @@ mod tests {
             assert_eq!(code(path), Err("unsafe-workspace"), "{path:?}");
         }
         for path in ["/home/ann/project", "/srv/code", "/tmp/x", "/home/ann2", "/home/ann/.sshx"] {
+            assert_eq!(code(path), Ok(Workspace(path.to_owned())), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn links_do_not_hide_the_home_or_the_credentials_in_it() {
+        // /home/ann is a link to /srv/homes/ann, and .ssh in it one to /srv/keys/ann.
+        let real = |path: &Path| match path.to_str() {
+            Some("/home/ann") => Some(PathBuf::from("/srv/homes/ann")),
+            Some("/home/ann/.ssh") => Some(PathBuf::from("/srv/keys/ann")),
+            _ => None,
+        };
+        let home = Home::new(Path::new("/home/ann"), real);
+        let code = |path: &str| Workspace::new(Path::new(path), Some(&home), &[]).map_err(|error| error.code());
+        for path in [
+            "/srv",
+            "/srv/homes",
+            "/srv/homes/ann",
+            "/srv/homes/ann/.aws",
+            "/srv/homes/ann/.config/x",
+            "/srv/keys",
+            "/srv/keys/ann",
+            "/srv/keys/ann/x",
+        ] {
+            assert_eq!(code(path), Err("unsafe-workspace"), "{path:?}");
+        }
+        for path in ["/srv/homes/ann/project", "/srv/homes/bob", "/srv/keys/bob"] {
             assert_eq!(code(path), Ok(Workspace(path.to_owned())), "{path:?}");
         }
     }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read};
 
 use crate::class::{Class, Classified};
-use crate::content::{ContentError, Digest, limits};
+use crate::content::{self, ContentError, Digest, limits};
 use crate::oci::names;
 use stream::{Decoder, HashedAside, Metered, uncarry};
 
@@ -81,18 +81,12 @@ pub struct LayerDigests {
 impl LayerDigests {
     /// Refuses a layer that is not the one which a manifest (digest, size) and a config (diff_id) name.
     pub fn check(&self, digest: &Digest, size: u64, diff_id: &Digest) -> Result<(), ContentError> {
-        let what = || format!("layer {digest}");
-        if self.size != size {
-            return Err(ContentError::Size { what: what(), expected: size, actual: self.size });
-        }
-        if self.digest != *digest {
-            return Err(ContentError::Digest { what: what(), expected: *digest, actual: self.digest });
-        }
+        content::expect(&format!("layer {digest}"), (digest, size), (self.digest, self.size))?;
         self.check_diff_id(diff_id)
     }
 
     /// Refuses a layer whose uncompressed archive is not what a config names.
-    pub fn check_diff_id(&self, diff_id: &Digest) -> Result<(), ContentError> {
+    fn check_diff_id(&self, diff_id: &Digest) -> Result<(), ContentError> {
         if self.diff_id != *diff_id {
             let what = format!("the uncompressed layer {}", self.digest);
             return Err(ContentError::Digest { what, expected: *diff_id, actual: self.diff_id });
@@ -192,11 +186,6 @@ impl Default for Bounds {
     }
 }
 
-/// Whether layers of this media type can be walked.
-pub fn is_layer(media_type: &str) -> bool {
-    compression(media_type).is_ok()
-}
-
 /// Walks a stored layer to its end within the ordinary bounds.
 ///
 /// `visit` gets every entry in order with its content, which it may read in part or not at all. Whatever was wrong
@@ -255,13 +244,14 @@ const BUFFER: usize = 256 << 10;
 
 /// How a layer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Compression {
+pub(crate) enum Compression {
     Plain,
     Gzip,
     Zstd,
 }
 
-fn compression(media_type: &str) -> Result<Compression, LayerError> {
+/// The compression of layers of this media type; an error for what is no layer.
+pub(crate) fn compression(media_type: &str) -> Result<Compression, LayerError> {
     match media_type {
         names::LAYER_GZIP | names::DOCKER_LAYER_GZIP => Ok(Compression::Gzip),
         names::LAYER_ZSTD | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Ok(Compression::Zstd),

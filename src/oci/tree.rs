@@ -152,7 +152,7 @@ impl Tree {
     }
 
     /// Whether anything is below this path.
-    pub fn has_below(&self, path: &[u8]) -> bool {
+    pub(crate) fn has_below(&self, path: &[u8]) -> bool {
         self.below(path).next().is_some()
     }
 

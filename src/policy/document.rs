@@ -1,8 +1,9 @@
 //! The policy file: TOML as documented in docs/policy.md, read strictly. A key that means nothing is an error, an
 //! empty list is an error, and so is whatever could be read in two ways.
 
+mod signers;
+
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use jiff::SignedDuration;
 use packageurl::PackageUrl;
@@ -11,16 +12,14 @@ use serde::Deserialize;
 use crate::content::Digest;
 use crate::policy::pattern::Pattern;
 use crate::policy::predicate::{ProvenanceRule, SbomRule};
-use crate::policy::signer::{TrustedSigner, Workflow};
+use crate::policy::signer::TrustedSigner;
 use crate::policy::{Mode, Policy, PolicyError, Rebuild, Requirement, Rule, Withdrawn};
+use crate::reference::Repository;
 use crate::sbom;
-use crate::sigstore::{Formats, PublicKey, TrustRoot};
+use crate::sigstore::Formats;
 
 /// Brings a file that a policy names, by the name it has there; the error says why it cannot be read.
 pub type Load<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
-
-/// What GitHub Actions workflows are started by, where a policy does not say.
-const DEFAULT_TRIGGERS: [&str; 3] = ["push", "release", "workflow_dispatch"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,28 +46,10 @@ struct WireRule {
     require: Vec<String>,
     rebuild: Option<String>,
     max_age: Option<String>,
-    signer: Vec<WireSigner>,
+    signer: Vec<signers::Wire>,
     formats: Option<WireFormats>,
     provenance: Option<WireProvenance>,
     sbom: Option<WireSbom>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct WireSigner {
-    key: Option<String>,
-    log: Option<String>,
-    issuer: Option<String>,
-    identity: Option<String>,
-    root: Option<String>,
-    repository: Option<String>,
-    workflow: Option<String>,
-    signer_workflow: Option<String>,
-    r#ref: Option<String>,
-    repository_id: Option<String>,
-    owner_id: Option<String>,
-    runner: Option<String>,
-    triggers: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -142,6 +123,7 @@ pub(super) fn of_signer(signer: TrustedSigner, require: Vec<Requirement>) -> Pol
 
 fn read_rule(wire: WireRule, load: Load<'_>) -> Result<Rule, String> {
     let images = patterns("images", &wire.images)?;
+    images.iter().try_for_each(can_name_an_image)?;
     let mode = match wire.mode.as_deref() {
         None | Some("enforce") => Mode::Enforce,
         Some("warn") => Mode::Warn,
@@ -154,17 +136,10 @@ fn read_rule(wire: WireRule, load: Load<'_>) -> Result<Rule, String> {
         Some("allow") => Rebuild::Allow,
         Some(other) => return Err(unknown("rebuild", other, "forbid, match, allow")),
     };
-    let mut require = Vec::new();
-    for name in nonempty("require", wire.require)? {
-        let requirement = requirement(&name)?;
-        if require.contains(&requirement) {
-            return Err(format!("require: {name:?} is named twice"));
-        }
-        require.push(requirement);
-    }
+    let require = requirements(&wire.require)?;
     let mut signers = Vec::new();
     for (index, signer) in nonempty("signer", wire.signer)?.into_iter().enumerate() {
-        signers.push(read_signer(signer, load).map_err(|reason| format!("signer {index}: {reason}"))?);
+        signers.push(signers::read(signer, load).map_err(|reason| format!("signer {index}: {reason}"))?);
     }
     let mut provenance = ProvenanceRule::default();
     let mut formats = Formats::default();
@@ -220,7 +195,7 @@ fn requirement(name: &str) -> Result<Requirement, String> {
     }
 }
 
-/// Reads the names given to `--require`.
+/// Reads the names of a rule, or those given to `--require`.
 pub fn requirements(names: &[String]) -> Result<Vec<Requirement>, String> {
     let mut require = Vec::new();
     for name in names {
@@ -231,123 +206,6 @@ pub fn requirements(names: &[String]) -> Result<Vec<Requirement>, String> {
         require.push(requirement);
     }
     nonempty("require", require)
-}
-
-fn read_signer(wire: WireSigner, load: Load<'_>) -> Result<TrustedSigner, String> {
-    let structured = wire.repository.is_some()
-        || wire.workflow.is_some()
-        || wire.signer_workflow.is_some()
-        || wire.r#ref.is_some()
-        || wire.repository_id.is_some()
-        || wire.owner_id.is_some()
-        || wire.runner.is_some()
-        || wire.triggers.is_some();
-    if let Some(name) = wire.key {
-        if structured || wire.issuer.is_some() || wire.identity.is_some() {
-            return Err("a key has no issuer, identity or workflow; write another [[rule.signer]] for those".to_owned());
-        }
-        let name = text("key", name)?;
-        let pem = load(&name).map_err(|reason| format!("key: {reason}"))?;
-        let pem = std::str::from_utf8(&pem).map_err(|_| format!("key: {name} is not PEM"))?;
-        let key = PublicKey::from_pem(pem).map_err(|error| format!("key: {name}: {error}"))?;
-        let log = match (wire.log.as_deref(), wire.root) {
-            (None | Some("required"), root) => Some(read_root(root, load)?),
-            (Some("none"), None) => None,
-            (Some("none"), Some(_)) => return Err("root: it vouches for a log, and the log is \"none\"".to_owned()),
-            (Some(other), _) => return Err(unknown("log", other, "required, none")),
-        };
-        return Ok(TrustedSigner::Key { key, name, log });
-    }
-    let Some(issuer) = wire.issuer else {
-        return Err(
-            "it names nobody: write `key`, or `issuer` with `identity` or `repository` and `workflow`".to_owned()
-        );
-    };
-    if wire.log.is_some() {
-        return Err("log: it belongs to a key; a certificate's log is decided by its root".to_owned());
-    }
-    let issuer = text("issuer", issuer)?;
-    if issuer.contains('*') {
-        return Err("issuer: it is compared exactly, and cannot hold a *".to_owned());
-    }
-    let root = read_root(wire.root, load)?;
-    if let Some(identity) = wire.identity {
-        if structured {
-            return Err("identity: it is exact, and cannot stand beside repository, workflow and the like".to_owned());
-        }
-        let identity = text("identity", identity)?;
-        if identity.contains('*') {
-            return Err("identity: it is compared exactly; for patterns write repository, workflow and ref".to_owned());
-        }
-        return Ok(TrustedSigner::Exact { root, issuer, identity });
-    }
-    let (Some(repository), Some(workflow)) = (wire.repository, wire.workflow) else {
-        return Err("it names nobody: beside `issuer` write `identity`, or `repository` and `workflow`".to_owned());
-    };
-    let repository = text("repository", repository)?;
-    if repository.split('/').filter(|part| !part.is_empty()).count() != 2 || repository.contains(['*', '@', ':']) {
-        return Err(format!("repository: {repository:?} is not owner/name"));
-    }
-    let workflow = text("workflow", workflow)?;
-    if !workflow.starts_with(".github/workflows/") || workflow.contains('*') {
-        return Err(format!("workflow: {workflow:?} is not a path such as .github/workflows/release.yml"));
-    }
-    let signer_workflow = wire.signer_workflow.map(read_signer_workflow).transpose()?;
-    let git_ref = wire.r#ref.map(|pattern| one_pattern("ref", &pattern)).transpose()?;
-    if git_ref.as_ref().is_some_and(|pattern| !pattern.as_str().starts_with("refs/")) {
-        return Err("ref: write it whole, such as refs/tags/v* or refs/heads/main".to_owned());
-    }
-    let number = |name: &str, value: Option<String>| match value {
-        Some(value) if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Err(format!("{name}: {value:?} is not a number"))
-        }
-        value => Ok(value),
-    };
-    let runner = match wire.runner.as_deref() {
-        None | Some("github-hosted") => Some("github-hosted".to_owned()),
-        Some("self-hosted") => Some("self-hosted".to_owned()),
-        Some("any") => None,
-        Some(other) => return Err(unknown("runner", other, "github-hosted, self-hosted, any")),
-    };
-    let triggers = match wire.triggers {
-        Some(list) => texts("triggers", list)?,
-        None => DEFAULT_TRIGGERS.map(str::to_owned).to_vec(),
-    };
-    let repository_id = number("repository-id", wire.repository_id)?;
-    let owner_id = number("owner-id", wire.owner_id)?;
-    let workflow =
-        Workflow { issuer, repository, workflow, signer_workflow, git_ref, repository_id, owner_id, runner, triggers };
-    Ok(TrustedSigner::Workflow { root, workflow: Box::new(workflow) })
-}
-
-fn read_signer_workflow(written: String) -> Result<(String, Option<Pattern>), String> {
-    let written = text("signer-workflow", written)?;
-    let folder = written.find("/.github/workflows/");
-    let Some(folder) = folder.filter(|at| written[..*at].split('/').count() == 2 && !written[..*at].contains('*'))
-    else {
-        return Err(format!("signer-workflow: {written:?} is not owner/name/.github/workflows/file"));
-    };
-    let (path, pattern) = match written[folder..].find('@') {
-        Some(at) => (&written[..folder + at], Some(one_pattern("signer-workflow", &written[folder + at + 1..])?)),
-        None => (written.as_str(), None),
-    };
-    if path.contains('*') {
-        return Err("signer-workflow: the path is compared exactly, and cannot hold a *".to_owned());
-    }
-    Ok((path.to_owned(), pattern))
-}
-
-fn read_root(name: Option<String>, load: Load<'_>) -> Result<Arc<TrustRoot>, String> {
-    let root = match name.as_deref() {
-        None | Some("public-good") => TrustRoot::public_good().map_err(|error| format!("root: {error}")),
-        Some("github") => TrustRoot::github().map_err(|error| format!("root: {error}")),
-        Some("") => Err("root: it is empty".to_owned()),
-        Some(file) => {
-            let json = load(file).map_err(|reason| format!("root: {reason}"))?;
-            TrustRoot::parse(&json, file).map_err(|error| format!("root: {error}"))
-        }
-    };
-    root.map(Arc::new)
 }
 
 fn read_bundle_formats(names: Option<Vec<String>>) -> Result<Formats, String> {
@@ -383,6 +241,29 @@ fn sbom_format(name: &str) -> Result<sbom::read::Format, String> {
         "cyclonedx" => Ok(sbom::read::Format::CycloneDx),
         other => Err(unknown("sbom.formats", other, "spdx, cyclonedx")),
     }
+}
+
+/// A pattern that no canonical name can match would be a rule that never applies.
+fn can_name_an_image(pattern: &Pattern) -> Result<(), String> {
+    let text = pattern.as_str();
+    let refuse = |hint: &str| Err(format!("images: {text:?} matches no image's name: {hint}"));
+    if text.starts_with("oci/") || text.starts_with('*') {
+        return Ok(());
+    }
+    if text.contains("://") || text.contains('@') || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return refuse("write registry/repository in lower case, without scheme, tag or digest");
+    }
+    if text.split('/').skip(1).any(|segment| segment.contains(':')) || (text.contains(':') && !text.contains('/')) {
+        return refuse("write it without a tag; a rule is about every image of a repository");
+    }
+    if !text.contains('*') {
+        match text.parse::<Repository>() {
+            Ok(repository) if repository.to_string() == text => {}
+            Ok(repository) => return refuse(&format!("write {repository}")),
+            Err(error) => return refuse(&error.to_string()),
+        }
+    }
+    Ok(())
 }
 
 fn denied(purl: &str) -> Result<PackageUrl<'static>, String> {
@@ -461,7 +342,7 @@ mod tests {
 
     const KEY: &str = "[[rule.signer]]\nkey = \"cosign.pub\"\nlog = \"none\"\n";
     const HEAD: &str =
-        "version = 1\n[[rule]]\nimages = [\"a/b\"]\nrequire = [\"signature\", \"provenance\", \"sbom\"]\n";
+        "version = 1\n[[rule]]\nimages = [\"docker.io/a/b\"]\nrequire = [\"signature\", \"provenance\", \"sbom\"]\n";
     const WORKFLOW: &str = "[[rule.signer]]\nissuer = \"https://token.actions.githubusercontent.com\"\n\
         repository = \"acme/templates\"\nworkflow = \".github/workflows/release.yml\"\n";
 
@@ -473,8 +354,8 @@ mod tests {
             (HEAD.replace("version = 1", "version = 2") + KEY, "version 2"),
             (HEAD.into(), "signer"),
             (format!("{HEAD}signer = []\n"), "signer: the list is empty"),
-            (HEAD.replace("\"a/b\"", "") + KEY, "images: the list is empty"),
-            (HEAD.replace("\"a/b\"", "\"\"") + KEY, "it is empty"),
+            (HEAD.replace("\"docker.io/a/b\"", "") + KEY, "images: the list is empty"),
+            (HEAD.replace("\"docker.io/a/b\"", "\"\"") + KEY, "it is empty"),
             (HEAD.replace("require =", "requires =") + KEY, "requires"),
             (HEAD.replace("require =", "Require =") + KEY, "Require"),
             (format!("{HEAD}mode = \"enforced\"\n{KEY}"), "mode"),
@@ -485,10 +366,16 @@ mod tests {
             (format!("{HEAD}max-age = \"-5d\"\n{KEY}"), "max-age"),
             (format!("{HEAD}max-age = \"5é\"\n{KEY}"), "max-age"),
             (HEAD.replace("\"signature\", \"provenance\", \"sbom\"", "") + KEY, "require: the list is empty"),
+            (HEAD.replace("docker.io/a/b", "alpine") + KEY, "write docker.io/library/alpine"),
+            (HEAD.replace("docker.io/a/b", "index.docker.io/a/b") + KEY, "write docker.io/a/b"),
+            (HEAD.replace("docker.io/a/b", "ghcr.io/Acme/*") + KEY, "lower case"),
+            (HEAD.replace("docker.io/a/b", "https://ghcr.io/acme/*") + KEY, "lower case"),
+            (HEAD.replace("docker.io/a/b", "ghcr.io/acme/x:1") + KEY, "without a tag"),
+            (HEAD.replace("docker.io/a/b", "oci:x") + KEY, "without a tag"),
             (HEAD.replace("\"signature\"", "\"sig\"") + KEY, "require"),
             (HEAD.replace("\"signature\"", "\"sbom\"") + KEY, "named twice"),
             (HEAD.replace("\"signature\"", "\"https://slsa.dev/provenance/v1\"") + KEY, "write \"provenance\""),
-            (format!("{HEAD}{KEY}[[rule]]\nimages = [\"a/b\"]\nrequire = [\"sbom\"]\n{KEY}"), "named before"),
+            (format!("{HEAD}{KEY}[[rule]]\nimages = [\"docker.io/a/b\"]\nrequire = [\"sbom\"]\n{KEY}"), "named before"),
             (format!("{HEAD}[[rule.signer]]\n"), "names nobody"),
             (format!("{HEAD}[[rule.signer]]\nkey = \"other.pub\"\n"), "does not exist"),
             (format!("{HEAD}[[rule.signer]]\nkey = \"cosign.pub\"\nlog = \"maybe\"\n"), "log"),
@@ -549,9 +436,9 @@ mod tests {
     #[test]
     fn the_most_specific_rule_applies_and_a_tie_is_an_error() {
         let rule = |images: &str| format!("[[rule]]\nimages = [{images}]\nrequire = [\"sbom\"]\n{KEY}");
-        let text = format!("version = 1\n{}{}{}", rule("\"**\""), rule("\"a/*\""), rule("\"a/b\""));
+        let text = format!("version = 1\n{}{}{}", rule("\"**\""), rule("\"oci/a/*\""), rule("\"oci/a/b\""));
         let policy = parse(&text).unwrap();
-        for (name, index) in [("a/b", 2), ("a/c", 1), ("a/c/d", 0), ("x", 0)] {
+        for (name, index) in [("oci/a/b", 2), ("oci/a/c", 1), ("oci/a/c/d", 0), ("x", 0)] {
             assert_eq!(policy.rule_for(name).unwrap().unwrap().0, index, "{name}");
         }
         let text = format!("version = 1\n{}{}", rule("\"a/*/c\""), rule("\"a/b/*\""));

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::attestation::provenance::{Provenance, ResourceDescriptor};
 use crate::attestation::{Statement, predicate_types};
-use crate::class::{Class, Classified as _};
+use crate::class::Class;
 use crate::policy::pattern::Pattern;
 use crate::policy::verdict::{Reason, Subject};
 use crate::sbom;
@@ -57,7 +57,7 @@ impl Default for SbomRule {
 impl ProvenanceRule {
     pub(super) fn check(&self, statement: &Statement, signer: &Signer) -> Result<(), Reason> {
         let parsed = Provenance::parse(&statement.predicate_type, statement.predicate_text().as_bytes())
-            .map_err(|error| Reason { class: error.class(), code: error.code(), message: error.to_string() })?;
+            .map_err(|error| Reason::of(&error))?;
         let (counts, form) = match statement.predicate_type.as_str() {
             predicate_types::SLSA_V1 => (self.slsa_v1, "slsa-v1"),
             _ => (self.slsa_v02, "slsa-v0.2"),
@@ -140,7 +140,7 @@ impl SbomRule {
     pub(super) fn check(&self, statement: &Statement, subject: &Subject) -> Result<(), Reason> {
         let refused = |code, message| Err(Reason { class: Class::Sbom, code, message });
         let summary = sbom::read::read(&statement.predicate_type, statement.predicate_text().as_bytes())
-            .map_err(|error| Reason { class: error.class(), code: error.code(), message: error.to_string() })?;
+            .map_err(|error| Reason::of(&error))?;
         if !self.formats.contains(&summary.format) {
             let names: Vec<&str> = self.formats.iter().map(|format| format.as_str()).collect();
             let message = format!("it is {}, and the rule asks for {}", summary.format.as_str(), names.join(" or "));
@@ -157,13 +157,37 @@ impl SbomRule {
                 format!("it lists {found} packages, and the rule asks for {wanted} or more"),
             );
         }
-        for package in summary.packages.iter().flat_map(|package| &package.purls) {
-            if let Some(denied) = self.deny.iter().find(|denied| sbom::purl::covers(denied, package)) {
-                return refused("denied-package", format!("it lists {package}, and the rule denies {denied}"));
+        if self.deny.is_empty() {
+            return Ok(());
+        }
+        for package in &summary.packages {
+            // What cannot be compared could be what is denied.
+            if let Some(odd) = package.purls.iter().find(|purl| purl.parse::<PackageUrl<'_>>().is_err()) {
+                return refused(
+                    "unreadable-purl",
+                    format!("it lists {odd:?}, which is no purl, and the rule denies some"),
+                );
+            }
+            if let Some(denied) = self.deny.iter().find(|denied| names(denied, package)) {
+                let version = package.version.as_deref().unwrap_or_default();
+                return refused(
+                    "denied-package",
+                    format!("it lists {} {version}, and the rule denies {denied}", package.name),
+                );
             }
         }
         Ok(())
     }
+}
+
+/// Whether a package of an SBOM is what a purl denies: by its own purls, or by name and version where it has none.
+fn names(denied: &PackageUrl<'_>, package: &sbom::read::SbomPackage) -> bool {
+    if !package.purls.is_empty() {
+        return package.purls.iter().any(|purl| sbom::purl::covers(denied, purl));
+    }
+    let qualified = denied.namespace().map(|namespace| format!("{namespace}/{}", denied.name()));
+    let same_name = package.name == denied.name() || Some(&package.name) == qualified.as_ref();
+    same_name && denied.version().is_none_or(|version| package.version.as_deref().is_none_or(|own| own == version))
 }
 
 /// `git+https://host/repo@ref` without the ref, and without `git+` or `.git`, which writers set as they like.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::class::Class;
+use crate::class::{Class, Classified};
 use crate::content::Digest;
 use crate::oci::Platform;
 use crate::policy::Mode;
@@ -18,6 +18,13 @@ pub struct Reason {
     pub code: &'static str,
     /// What was found, and what would have passed, for a person.
     pub message: String,
+}
+
+impl Reason {
+    /// What this error says.
+    pub(crate) fn of(error: &(impl Classified + std::fmt::Display)) -> Self {
+        Self { class: error.class(), code: error.code(), message: error.to_string() }
+    }
 }
 
 /// How a check ended.

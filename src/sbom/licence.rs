@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn joins_the_licences_of_a_copyright_file() {
-        let text = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nSource: x\n\n\
+        let text = "Format: https://example.test/copyright-format/1.0/\nSource: x\n\n\
             Files: *\nCopyright: me\nLicense: GPL-2+ or MIT\n text\n\nFiles: debian/*\nLicense: Expat and ISC\n\nFiles: x\nLicense: ISC\n\n\
             License: GPL-3\n never used for a file\n";
         assert_eq!(of_copyright(text.as_bytes()).as_deref(), Some("(GPL-2.0-or-later OR MIT) AND ISC AND MIT"));
@@ -304,7 +304,7 @@ mod tests {
     fn says_nothing_of_a_copyright_file_in_prose() {
         assert_eq!(of_copyright(b""), None);
         assert_eq!(of_copyright(b"This package was debianized by ...\n\nLicense: GPL\n"), None);
-        let nameless = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n\
+        let nameless = "Format: https://example.test/copyright-format/1.0/\n\n\
             Files: *\nLicense: MIT\n\nFiles: x\nLicense:\n text\n";
         assert_eq!(of_copyright(nameless.as_bytes()), None);
     }

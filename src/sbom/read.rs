@@ -14,6 +14,7 @@ use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{SbomError, cut, limits, too_many};
+use crate::attestation::predicate_types::{CYCLONEDX, SPDX};
 use crate::content::Digest;
 use crate::json::{self, Obj, Shape};
 
@@ -37,7 +38,7 @@ impl Format {
 
     /// The format that a predicate type announces, and the version where it announces one; nothing for any other
     /// predicate type. Exact strings: a trailing slash is another type.
-    pub fn of_predicate(predicate_type: &str) -> Option<(Self, Option<&str>)> {
+    pub(crate) fn of_predicate(predicate_type: &str) -> Option<(Self, Option<&str>)> {
         for (format, plain) in [(Self::Spdx, SPDX), (Self::CycloneDx, CYCLONEDX)] {
             if predicate_type == plain {
                 return Some((format, None));
@@ -67,9 +68,6 @@ impl fmt::Display for Format {
         })
     }
 }
-
-const SPDX: &str = "https://spdx.dev/Document";
-const CYCLONEDX: &str = "https://cyclonedx.org/bom";
 
 /// One package or component of a document.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

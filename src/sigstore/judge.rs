@@ -8,13 +8,14 @@ use sigstore_types::bundle::VerificationMaterialContent;
 use sigstore_types::{KindVersion, SignatureContent};
 use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult};
 
-use super::dsse_entry::{self, Maker};
 use super::identity::{self, Identity};
 use super::intoto_entry;
 use super::key::PublicKey;
 use super::log;
 use super::rejection::Rejection;
 use super::root::{Instance, TrustRoot};
+use super::tiled_entry::{self, Maker};
+use super::timestamp;
 use super::{Blob, KeyLog, Signer, Trust};
 use crate::attestation::bundle::{Bundle, BundleVersion, Material};
 use crate::class::{Class, Classified};
@@ -121,7 +122,12 @@ fn judge_key_in_log(
         return Err(Rejection::new(Class::Format, "unsupported-bundle", message));
     }
     log::check_entries(bundle, root, promise_suffices(bundle))?;
-    let logged_here = verify_dsse_entries(bundle, Maker::Key(key.der().as_bytes()))?;
+    let logged_here = tiled_entry::verify_all(bundle, Maker { key, certificate: None })?;
+    if logged_here && !has_library_entries(bundle) && !has_timestamps(bundle) {
+        // Everything was verified here but the signature, and the library takes no bundle that is empty besides.
+        let evidence = judge_key_alone(bundle, blob, key)?;
+        return Ok(Evidence { log_index: log_index(bundle), logged: true, ..evidence });
+    }
     let in_library = has_library_entries(bundle);
     let policy = PublicKeyVerificationPolicy::new(key.der().clone());
     let policy = if in_library { policy } else { policy.skip_tlog_unsafe() };
@@ -129,6 +135,7 @@ fn judge_key_in_log(
         root.verifier().verify(blob, bundle.sigstore(), &policy).map_err(|error| reject_verification(error, bound))?;
     expect_evidence(if in_library { result.tlog_verified() } else { logged_here }, "an entry in a log")?;
     log::check_bodies(bundle, None)?;
+    timestamp::check_all(bundle, root)?;
     let times = sorted_times(&result);
     log::check_windows(bundle, root, &times)?;
     Ok(Evidence { signer: key_signer(key), times, log_index: log_index(bundle), logged: true })
@@ -151,33 +158,37 @@ fn judge_certificate(bundle: &Bundle, blob: Blob<'_>, bound: bool, root: &TrustR
     if let VerificationMaterialContent::X509CertificateChain { certificates } = &inner.verification_material.content {
         identity::refuse_roots(certificates.iter().map(|certificate| certificate.raw_bytes.as_bytes()))?;
     }
-    // Whom the certificate names is judged by the policy, after this: nothing here depends on it.
-    let policy = VerificationPolicy::any_identity();
     let logged = root.instance() != Instance::GitHub;
-    let in_library = logged && has_library_entries(bundle);
-    let mut logged_here = false;
-    let policy = if logged {
+    if logged {
         log::check_entries(bundle, root, promise_suffices(bundle))?;
-        logged_here = verify_dsse_entries(bundle, Maker::Certificate(certificate.as_bytes()))?;
-        if in_library { policy } else { policy.skip_tlog_unsafe() }
-    } else {
-        if bundle.log_entries().next().is_some() {
-            let message = "the bundle has a log entry, and GitHub's instance has no log";
-            return Err(Rejection::new(Class::Tlog, "unknown-log", message));
-        }
-        policy.skip_tlog_unsafe().skip_sct()
-    };
+    } else if bundle.log_entries().next().is_some() {
+        let message = "the bundle has a log entry, and GitHub's instance has no log";
+        return Err(Rejection::new(Class::Tlog, "unknown-log", message));
+    }
+    let key = PublicKey::of_certificate(certificate.as_bytes())?;
+    let maker = Maker { key: &key, certificate: Some(certificate.as_bytes()) };
+    let logged_here = logged && tiled_entry::verify_all(bundle, maker)?;
     if logged && !bundle.intoto_entries().is_empty() {
         let evidence = intoto_entry::judge(bundle, certificate.as_bytes(), root)?;
         check_blob_is_subject(bundle, blob)?;
         return Ok(evidence);
     }
+    if !has_library_entries(bundle) && !has_timestamps(bundle) {
+        let message = "the bundle has no timestamp, and nothing else in it says when it was signed";
+        return Err(Rejection::new(Class::Time, "no-verified-time", message));
+    }
+    // Whom the certificate names is judged by the policy, after this: nothing here depends on it.
+    let policy = VerificationPolicy::any_identity();
+    let in_library = logged && has_library_entries(bundle);
+    let policy = if in_library { policy } else { policy.skip_tlog_unsafe() };
+    let policy = if logged { policy } else { policy.skip_sct() };
     let result = root.verifier().verify(blob, inner, &policy).map_err(|error| reject_verification(error, bound))?;
     expect_evidence(result.certificate_verified(), "a certificate")?;
     expect_evidence(!logged || result.sct_verified(), "a certificate in a CT log")?;
     expect_evidence(!logged || if in_library { result.tlog_verified() } else { logged_here }, "an entry in a log")?;
     expect_evidence(!result.verified_timestamps().is_empty(), "a time")?;
     log::check_bodies(bundle, Some(certificate.as_bytes()))?;
+    timestamp::check_all(bundle, root)?;
     let times = sorted_times(&result);
     log::check_windows(bundle, root, &times)?;
     let identity = Identity::from_certificate(certificate.as_bytes())?;
@@ -189,12 +200,8 @@ fn has_library_entries(bundle: &Bundle) -> bool {
     !bundle.sigstore().verification_material.tlog_entries.is_empty()
 }
 
-/// Verifies the entries that the library does not read; says whether there are any.
-fn verify_dsse_entries(bundle: &Bundle, maker: Maker<'_>) -> Result<bool, Rejection> {
-    for entry in bundle.dsse_entries() {
-        dsse_entry::verify(entry, bundle, maker)?;
-    }
-    Ok(!bundle.dsse_entries().is_empty())
+fn has_timestamps(bundle: &Bundle) -> bool {
+    !bundle.sigstore().verification_material.timestamp_verification_data.rfc3161_timestamps.is_empty()
 }
 
 fn expect_key(bundle: &Bundle) -> Result<(), Rejection> {

@@ -2,7 +2,10 @@
 
 use sigstore_crypto::{KeyAlgorithm, SigningScheme, VerificationKey, validate_raw_public_key};
 use sigstore_types::{DerPublicKey, SignatureBytes};
+use x509_cert::Certificate;
+use x509_cert::der::{Decode, Encode};
 
+use super::rejection::Rejection;
 use crate::class::{Class, Classified};
 use crate::content::{Digest, limits};
 
@@ -59,6 +62,14 @@ impl PublicKey {
         Ok(Self { der, algorithm })
     }
 
+    /// The key of a certificate, where it is one that verifies.
+    pub(super) fn of_certificate(der: &[u8]) -> Result<Self, Rejection> {
+        let spki = Certificate::from_der(der)
+            .and_then(|certificate| certificate.tbs_certificate.subject_public_key_info.to_der())
+            .map_err(|error| refuse("malformed-certificate", &error))?;
+        Self::from_spki(DerPublicKey::new(spki)).map_err(|KeyError(reason)| refuse("unusable-key", &reason))
+    }
+
     /// SHA-256 of the key as SubjectPublicKeyInfo DER: how keys are named in reports.
     pub fn fingerprint(&self) -> Digest {
         Digest::of(self.der.as_bytes())
@@ -73,6 +84,30 @@ impl PublicKey {
         &self.der
     }
 
+    /// Whether this is what Sigstore calls such a key, with the hash that goes with it (protobuf-specs,
+    /// sigstore_common.proto, `PublicKeyDetails`).
+    pub(super) fn is_called(&self, details: &str) -> bool {
+        let names: &[&str] = match self.algorithm {
+            KeyAlgorithm::EcdsaP256 => &["PKIX_ECDSA_P256_SHA_256"],
+            KeyAlgorithm::EcdsaP384 => &["PKIX_ECDSA_P384_SHA_384"],
+            KeyAlgorithm::Ed25519 => &["PKIX_ED25519"],
+            KeyAlgorithm::Rsa => {
+                &["PKIX_RSA_PKCS1V15_2048_SHA256", "PKIX_RSA_PKCS1V15_3072_SHA256", "PKIX_RSA_PKCS1V15_4096_SHA256"]
+            }
+            _ => &[],
+        };
+        names.contains(&details)
+    }
+
+    /// Sigstore's name of the hash that is signed (`HashAlgorithm`). Ed25519 signs content, no hash of it.
+    pub(super) fn hash_name(&self) -> Option<&'static str> {
+        match self.algorithm {
+            KeyAlgorithm::EcdsaP256 | KeyAlgorithm::Rsa => Some("SHA2_256"),
+            KeyAlgorithm::EcdsaP384 => Some("SHA2_384"),
+            _ => None,
+        }
+    }
+
     /// Whether this key made this signature over these bytes. On P-384 both hashes in use are tried: SHA-384, and
     /// SHA-256 as older cosign has it.
     pub(super) fn verifies(&self, message: &[u8], signature: &SignatureBytes) -> bool {
@@ -83,6 +118,10 @@ impl PublicKey {
         with(self.algorithm.default_signing_scheme())
             || (self.algorithm == KeyAlgorithm::EcdsaP384 && with(SigningScheme::EcdsaP384Sha256))
     }
+}
+
+fn refuse(code: &'static str, reason: &dyn std::fmt::Display) -> Rejection {
+    Rejection::new(Class::Trust, code, format!("the signer's certificate is not acceptable: {reason}"))
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ use crate::json::{self, Shape};
 
 /// Bodies are the log's own canonical JSON, or none of ours.
 const BODY: Shape = Shape { name: "log entry", known: &["apiVersion", "kind", "spec"], opaque: &[] };
+/// What a Rekor v1 calls itself that was not told its name (rekor, `rekor_server.hostname`). Private ones do; the key is
+/// what tells logs apart.
+const REKOR_V1: &str = "rekor.sigstore.dev";
 
 /// Checks every entry before any cryptography of the library. There must be one; each must carry an inclusion proof,
 /// unless `promise_suffices` (bundle v0.1, by an explicit policy).
@@ -110,17 +113,28 @@ fn check_checkpoint(entry: &TransparencyLogEntry, proof: &InclusionProof, log: &
     let Some(checkpoint) = proof.checkpoint.checkpoint() else {
         return Err(invalid("is missing"));
     };
-    let is_v2 = entry.kind_version == KindVersion::HashedRekordV002;
-    if is_v2 && !names_origin(&log.base_url, checkpoint.origin()) {
-        return Err(invalid("is of another log"));
-    }
-    if !is_v2 && checkpoint.tree_size() != proof.tree_size {
-        return Err(invalid("is of another tree size than the inclusion proof"));
+    let origin = checkpoint.origin();
+    // What a proof of Rekor v2 says of the tree besides is not looked at by anybody.
+    if entry.kind_version == KindVersion::HashedRekordV002 {
+        if !names_origin(&log.base_url, origin) {
+            return Err(invalid("is of another log"));
+        }
+    } else {
+        let host = origin.split_once(" - ").map_or(origin, |(host, _)| host);
+        if host != REKOR_V1 && !names_origin(&log.base_url, host) {
+            return Err(invalid("is of another log"));
+        }
+        if checkpoint.tree_size() != proof.tree_size {
+            return Err(invalid("is of another tree size than the inclusion proof"));
+        }
+        if *checkpoint.root_hash() != proof.root_hash {
+            return Err(invalid("is of another tree than the inclusion proof"));
+        }
     }
     let id = entry.log_id.key_id.as_bytes();
     let by_this_log = checkpoint.signatures().iter().any(|signature| {
         id.starts_with(signature.key_id.as_bytes())
-            && is_signer(&signature.name, checkpoint.origin())
+            && is_signer(&signature.name, origin)
             && log.key.verify(checkpoint.signed_data(), &signature.signature).is_ok()
     });
     if by_this_log { Ok(()) } else { Err(invalid("is not signed by the log that the entry names")) }
@@ -131,7 +145,7 @@ fn is_signer(name: &str, origin: &str) -> bool {
     origin.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(" - "))
 }
 
-/// A Rekor v2 log's origin is its host name; with port and path where several logs share a host.
+/// A log's origin is its host name (in Rekor v1 with the tree after it); with port and path where several logs share a host.
 fn names_origin(base_url: &str, origin: &str) -> bool {
     let rest = base_url.split_once("://").map_or(base_url, |(_, rest)| rest).trim_end_matches('/');
     let authority = rest.split('/').next().unwrap_or(rest);

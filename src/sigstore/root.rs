@@ -50,7 +50,6 @@ pub struct TrustRoot {
     root: TrustedRoot,
     verifier: Verifier,
     left_out: Vec<String>,
-    starts: Option<Timestamp>,
 }
 
 /// One transparency log of a root.
@@ -154,20 +153,13 @@ impl TrustRoot {
         if instance == Instance::GitHub && !(root.tlogs.is_empty() && root.ctlogs.is_empty()) {
             return Err(unusable("GitHub's instance has no logs, and this root names some".to_owned()));
         }
-        let windows = windows(&root).ok_or_else(|| unusable("something in it has no validFor.start".to_owned()))?;
+        if !every_window_is_there(&root) {
+            return Err(unusable("something in it has no validFor.start".to_owned()));
+        }
         let logs = read_logs(&root).map_err(&unusable)?;
         let left_out = settle_authorities(&mut root).map_err(&unusable)?;
         let verifier = Verifier::new(&root).map_err(|error| unusable(error.to_string()))?;
-        Ok(Self {
-            source: source.to_owned(),
-            sha256: Digest::of(json),
-            instance,
-            logs,
-            root,
-            verifier,
-            left_out,
-            starts: windows.iter().map(|window| window.start).max(),
-        })
+        Ok(Self { source: source.to_owned(), sha256: Digest::of(json), instance, logs, root, verifier, left_out })
     }
 
     /// Where it came from.
@@ -183,11 +175,6 @@ impl TrustRoot {
     /// Whose Sigstore it describes.
     pub fn instance(&self) -> Instance {
         self.instance
-    }
-
-    /// The start of the newest key or authority in it: the root is at least as new as that.
-    pub fn newest_start(&self) -> Option<Timestamp> {
-        self.starts
     }
 
     /// The authorities that it lists and that vouch for nothing, each with the reason: for a person to read.
@@ -208,6 +195,12 @@ impl TrustRoot {
             .map(|certificate| certificate.raw_bytes.as_bytes())
     }
 
+    /// The certificate with which each timestamp authority signs.
+    pub(super) fn time_stampers(&self) -> impl Iterator<Item = &[u8]> {
+        let chains = self.root.timestamp_authorities.iter().map(|authority| &authority.cert_chain.certificates);
+        chains.filter_map(|chain| chain.first()).map(|certificate| certificate.raw_bytes.as_bytes())
+    }
+
     /// The key of a CT log that was believed at this time.
     pub(super) fn ct_log_at(&self, id: &[u8], time: Timestamp) -> Option<&DerPublicKey> {
         let log = self.root.ctlogs.iter().find(|log| log.log_id.key_id.as_bytes() == id)?;
@@ -225,13 +218,13 @@ impl fmt::Debug for TrustRoot {
     }
 }
 
-/// Every validity window of a root; none where one is missing (an absent window would mean "always").
-fn windows(root: &TrustedRoot) -> Option<Vec<TimeRange>> {
+/// Whether everything in a root says from when it is valid: an absent window would mean "always".
+fn every_window_is_there(root: &TrustedRoot) -> bool {
     let logs = root.tlogs.iter().map(|log| log.public_key.valid_for);
     let ct_logs = root.ctlogs.iter().map(|log| log.public_key.valid_for);
     let authorities = root.certificate_authorities.iter().map(|authority| authority.valid_for);
     let timestamps = root.timestamp_authorities.iter().map(|authority| authority.valid_for);
-    logs.chain(ct_logs).chain(authorities).chain(timestamps).collect()
+    logs.chain(ct_logs).chain(authorities).chain(timestamps).all(|window| window.is_some())
 }
 
 /// Checks each authority's certificates, and narrows its window to the time in which they are valid: the library takes
@@ -327,7 +320,6 @@ mod tests {
         assert_eq!(github.instance(), Instance::GitHub);
         assert!(github.logs.is_empty());
         assert!(github.left_out().is_empty());
-        assert!(github.newest_start().is_some());
     }
 
     #[test]

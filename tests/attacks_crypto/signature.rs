@@ -1,7 +1,8 @@
 //! G01, G02, the keys of G12 and G15, and the envelopes of C07 and C12.
 
+use crate::support::sigstore::defects::log::Style::{Dsse, Tiled, TiledDsse};
 use crate::support::sigstore::defects::{self, envelope};
-use crate::support::sigstore::key::Algorithm;
+use crate::support::sigstore::key::{Algorithm, Key};
 use crate::{admitted, refused};
 
 refused! {
@@ -27,12 +28,26 @@ refused! {
     fn g12_key_without_the_log_entry_asked_for_is_refused, Tlog: envelope::key_without_a_log_entry();
     fn g12_key_with_an_entry_of_another_key_is_refused, Tlog: envelope::key_with_an_entry_of_another_key();
 
+    fn g12_undated_key_in_rekor_v2_of_another_signature_is_refused, Signature: [Tiled, TiledDsse].map(|style| {
+        envelope::undated_key(style, |bundle| bundle.signature = Some(Key::p256().sign(b"something else")))
+    });
+    fn g12_undated_key_in_rekor_v2_that_is_not_the_policys_is_refused, Tlog: [Tiled, TiledDsse].map(|style| {
+        envelope::undated_key(style, |bundle| bundle.key = Key::p256())
+    });
+
     fn g15_leaf_key_on_another_curve_is_refused, Trust: [
         envelope::signed_with(Algorithm::P521), envelope::signed_with_in_rekor_v2(Algorithm::P521),
     ];
-    fn g15_short_rsa_leaf_key_is_refused, Trust | Signature: [
+    fn g15_short_rsa_leaf_key_is_refused, Trust: [
         envelope::signed_with(Algorithm::Rsa1024), envelope::signed_with_in_rekor_v2(Algorithm::Rsa1024),
     ];
+
+    fn g22_p384_entry_of_something_else_in_rekor_v2_is_refused, Tlog: [
+        envelope::p384_entry_of_other_content(), envelope::p384_entry_of_another_hash(),
+        envelope::p384_entry_of_another_curve(),
+    ];
+    // Rekor v2 takes no plain Ed25519 there: what it calls so signs a hash.
+    fn g22_ed25519_in_a_hashedrekord_is_refused, Tlog: envelope::signed_with_in_rekor_v2(Algorithm::Ed25519);
 
     fn c07_signature_over_another_payload_type_is_refused, Signature: envelope::signed_as_another_payload_type();
     fn c07_other_payload_types_are_refused, Format: [
@@ -49,10 +64,19 @@ refused! {
 admitted! {
     fn g02_high_s_is_no_defect: envelope::signature_with_high_s();
     fn g12_key_that_the_policy_names_is_believed: [defects::good_key(), defects::good_logged_key()];
+    fn g12_logged_keys_are_believed_with_a_timestamp_and_without: [
+        envelope::dated_key(Tiled), envelope::dated_key(TiledDsse), envelope::dated_key(Dsse),
+        envelope::undated_key(Tiled, |_| ()), envelope::undated_key(TiledDsse, |_| ()),
+        envelope::undated_key(Dsse, |_| ()),
+    ];
     fn g15_keys_of_the_profile_are_believed: [
         envelope::signed_with(Algorithm::P384), envelope::signed_with(Algorithm::Ed25519),
         envelope::signed_with(Algorithm::Rsa2048),
     ];
-    #[ignore = "open: the library reads P-256 keys only in entries of Rekor v2"]
-    fn g15_p384_leaf_in_rekor_v2_is_believed: envelope::signed_with_in_rekor_v2(Algorithm::P384);
+    fn g15_keys_of_the_profile_are_believed_in_rekor_v2: [
+        envelope::signed_with_in_rekor_v2(Algorithm::P384), envelope::signed_with_in_rekor_v2(Algorithm::Rsa2048),
+        envelope::signed_with_and_logged(Algorithm::P384, TiledDsse),
+        envelope::signed_with_and_logged(Algorithm::Ed25519, TiledDsse),
+        envelope::signed_with_and_logged(Algorithm::Rsa2048, TiledDsse),
+    ];
 }

@@ -134,6 +134,17 @@ impl Tiny {
         }
     }
 
+    /// The same image, config and layers, under a manifest with these annotations.
+    pub(crate) fn annotated(&self, annotations: &serde_json::Value) -> Self {
+        let mut manifest: serde_json::Value = serde_json::from_slice(&self.content[&self.manifest.digest]).unwrap();
+        manifest["annotations"] = annotations.clone();
+        let manifest = manifest.to_string().into_bytes();
+        let descriptor = Descriptor::of(names::MANIFEST, &manifest);
+        let mut content = self.content.clone();
+        content.insert(descriptor.digest, manifest);
+        Self { content, manifest: descriptor, config: self.config.clone(), platform: self.platform.clone() }
+    }
+
     /// The manifest, parsed.
     pub(crate) fn parsed(&self) -> ImageManifest {
         match Manifest::parse(&self.content[&self.manifest.digest], None).unwrap() {

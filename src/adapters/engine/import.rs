@@ -111,7 +111,7 @@ pub fn layout(dir: &Path) -> Result<EngineImage, EngineError> {
 }
 
 /// Reads an OCI layout in a tar file. It is unpacked below `dir`, which is created, by digest alone.
-pub fn layout_tar(path: &Path, dir: &Path) -> Result<EngineImage, EngineError> {
+pub(crate) fn layout_tar(path: &Path, dir: &Path) -> Result<EngineImage, EngineError> {
     let file = File::open(path).map_err(StateError::io("read", path))?;
     let files = unpack(file, &dir.join("blobs/sha256"))?;
     let index = files.get("index.json").ok_or_else(|| refused("there is no index.json in it".to_owned()))?;
@@ -128,7 +128,7 @@ fn assemble(config: Vec<u8>, digest: Digest, layers: Vec<(String, Stored)>) -> R
             layers.len()
         )));
     }
-    let platform = Platform { os: parsed.os, architecture: parsed.architecture, variant: parsed.variant };
+    let platform = parsed.platform();
     let layer = |((media_type, stored), diff_id): ((String, Stored), Digest)| {
         if media_type == names::LAYER_TAR && stored.digest != diff_id {
             let what = "an uncompressed layer".to_owned();
@@ -211,17 +211,11 @@ fn unpack(from: impl Read, blobs: &Path) -> Result<BTreeMap<String, Stored>, Eng
 /// The blob that a descriptor names, hashed now.
 fn blob(dir: &Path, descriptor: &Descriptor) -> Result<Stored, EngineError> {
     let path = dir.join("blobs/sha256").join(descriptor.digest.hex());
-    let what = path.display().to_string();
     let file = fs::File::open(&path).map_err(StateError::io("read", &path))?;
     let mut hashing = Hashing::new(file.take(descriptor.size.saturating_add(1)));
     io::copy(&mut hashing, &mut io::sink()).map_err(StateError::io("read", &path))?;
     let (_, digest, size) = hashing.finish();
-    if size != descriptor.size {
-        return Err(ContentError::Size { what, expected: descriptor.size, actual: size }.into());
-    }
-    if digest != descriptor.digest {
-        return Err(ContentError::Digest { what, expected: descriptor.digest, actual: digest }.into());
-    }
+    content::expect(&path.display().to_string(), (&descriptor.digest, descriptor.size), (digest, size))?;
     Ok(Stored { path, digest, size })
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use crate::adapters::state::{self, StateError};
-use crate::content::{ContentError, Digest, Hashing};
+use crate::content::{self, Digest, Hashing};
 
 /// What the name of every build's folder begins with.
 const PREFIX: &str = "build-";
@@ -101,14 +101,7 @@ impl Workplace {
         let mut hashing = Hashing::new(source.take(size.saturating_add(1)));
         self.put_with(path, 0o644, |file| io::copy(&mut hashing, file).map(|_| ()))?;
         let (_, actual, actual_size) = hashing.finish();
-        let what = from.display().to_string();
-        if actual_size != size {
-            return Err(ContentError::Size { what, expected: size, actual: actual_size }.into());
-        }
-        if actual != *digest {
-            return Err(ContentError::Digest { what, expected: *digest, actual }.into());
-        }
-        Ok(())
+        Ok(content::expect(&from.display().to_string(), (digest, size), (actual, actual_size))?)
     }
 
     /// Puts a file into the context that is written piece by piece. The same path twice is refused.

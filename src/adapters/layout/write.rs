@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 
 use super::{LAYOUT_VERSION, Layout, layout_error};
-use crate::adapters::attached::PREDICATE_TYPE;
 use crate::adapters::state::{self, Lock, StateError};
 use crate::adapters::{Store, StoreError};
 use crate::content::{self, ContentError, Digest, Hashing, limits};
@@ -52,7 +51,7 @@ pub fn attestation_manifest(bundle: &[u8], subject: &Descriptor, predicate_type:
         annotations: BTreeMap::from([
             ("org.opencontainers.image.created", created.to_string()),
             ("dev.sigstore.bundle.content", "dsse-envelope".to_owned()),
-            (PREDICATE_TYPE, predicate_type.to_owned()),
+            (names::PREDICATE_TYPE, predicate_type.to_owned()),
         ]),
     };
     to_json(&wire)
@@ -74,13 +73,10 @@ impl LayoutWriter {
     pub fn create(target: &Path) -> Result<Self, StoreError> {
         let target = target.canonicalize().unwrap_or_else(|_| target.to_owned());
         check_replaceable(&target)?;
-        let parent = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        state::create_dir(&parent)?;
-        let aside = tempfile::Builder::new().prefix(".bulla-").tempdir_in(&parent);
-        let aside = aside.map_err(StateError::io("write in", &parent))?;
+        let parent = state::parent(&target);
+        state::create_dir(parent)?;
+        let aside = tempfile::Builder::new().prefix(".bulla-").tempdir_in(parent);
+        let aside = aside.map_err(StateError::io("write in", parent))?;
         let writer = Self { target, aside, entries: Vec::new() };
         state::create_dir(&writer.root().join("blobs/sha256"))?;
         state::create_dir(&writer.root().join(BESIDE))?;
@@ -128,12 +124,12 @@ impl LayoutWriter {
     }
 
     /// Adds an entry whose manifest was added as a blob before, as it stands.
-    pub fn add_entry(&mut self, entry: Descriptor) {
+    pub(crate) fn add_entry(&mut self, entry: Descriptor) {
         self.entries.push(entry);
     }
 
     /// Writes a file into the `bulla` folder beside the image.
-    pub fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         Ok(state::write_file(&self.root().join(BESIDE).join(name), bytes)?)
     }
 
@@ -166,11 +162,16 @@ impl LayoutWriter {
 
 impl Layout {
     /// Reads a file from the `bulla` folder beside the image, if it still has this digest.
-    pub fn read_beside(&self, name: &str, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn read_beside(&self, name: &str, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let path = self.dir.join(BESIDE).join(name);
         let bytes = state::read_file(&path, limits::BUNDLE)?;
         content::check_digest(&bytes, digest, &path.display().to_string())?;
         Ok(bytes)
+    }
+
+    /// Replaces a file in the `bulla` folder beside the image.
+    pub(crate) fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        Ok(state::write_file(&self.dir.join(BESIDE).join(name), bytes)?)
     }
 
     /// Adds an attestation to a layout that is there: blobs first, `index.json` last and at once. The same one again
@@ -210,7 +211,7 @@ impl Layout {
 pub(in crate::adapters) fn attestation_entry(manifest: &[u8], predicate_type: &str) -> Descriptor {
     let mut entry = Descriptor::of(names::MANIFEST, manifest);
     entry.artifact_type = Some(names::BUNDLE_V03.to_owned());
-    entry.annotations.insert(PREDICATE_TYPE.to_owned(), predicate_type.to_owned());
+    entry.annotations.insert(names::PREDICATE_TYPE.to_owned(), predicate_type.to_owned());
     entry
 }
 
@@ -281,8 +282,7 @@ fn replace(new: &Path, target: &Path) -> Result<(), StoreError> {
     } else {
         fs::rename(new, target).map_err(failed())?;
     }
-    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
-    Ok(state::sync_dir(parent.unwrap_or(Path::new(".")))?)
+    Ok(state::sync_dir(state::parent(target))?)
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {

@@ -13,7 +13,7 @@ use super::{ACCEPT, CALL, PARALLEL, RegistryStore, push};
 use crate::adapters::attached::{self, Attached};
 use crate::adapters::{Referrers, Served, StoreError};
 use crate::content::{Digest, limits};
-use crate::oci::{Descriptor, Manifest, names};
+use crate::oci::{self, Descriptor, Manifest, names};
 
 impl RegistryStore {
     pub(super) async fn fetch_referrers(&self, subject: &Digest) -> Result<Referrers, StoreError> {
@@ -62,8 +62,7 @@ impl RegistryStore {
                 Err(StoreError::NotFound { .. }) if first => return Ok(Vec::new()),
                 answer => answer?,
             };
-            let served_as = answer.text(header::CONTENT_TYPE).unwrap_or_default();
-            let served_as = served_as.split(';').next().unwrap_or_default().trim().to_owned();
+            let served_as = oci::essence(answer.text(header::CONTENT_TYPE).unwrap_or_default()).to_owned();
             if !matches!(served_as.as_str(), names::INDEX | "application/json") {
                 let reason = format!("with {:?} where an index was expected", shown(&served_as));
                 return Err(StoreError::Registry { what, place: place(), reason });

@@ -1,5 +1,7 @@
 //! What engines print about themselves and about images, as far as it is read.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::RuntimeError;
@@ -49,6 +51,8 @@ pub(super) struct InspectedImage {
     pub(super) architecture: String,
     #[serde(rename = "RootFS")]
     pub(super) root_fs: Option<Obj<InspectedRootFs>>,
+    /// podman: those of the manifest that it stored last for this config.
+    pub(super) annotations: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]

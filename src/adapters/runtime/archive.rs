@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::adapters::Store;
 use crate::content::{Digest, Hashing, limits};
+use crate::oci::layer::{Compression, compression};
 use crate::oci::{Descriptor, ImageManifest, names};
 
 use super::{RuntimeError, Wanted};
@@ -120,15 +121,15 @@ enum Inflated {
 impl Inflated {
     fn new(media_type: &str) -> Result<Self, RuntimeError> {
         let into = Bounded(Hashing::new(io::sink()));
-        Ok(match media_type {
-            names::LAYER_TAR => Self::Tar(into),
-            names::LAYER_GZIP | names::DOCKER_LAYER_GZIP => {
-                Self::Gzip(Box::new(flate2::write::MultiGzDecoder::new(into)))
+        let unknown = |_| RuntimeError::LayerType { media_type: media_type.chars().take(120).collect() };
+        Ok(match compression(media_type).map_err(unknown)? {
+            Compression::Plain => Self::Tar(into),
+            Compression::Gzip => Self::Gzip(Box::new(flate2::write::MultiGzDecoder::new(into))),
+            Compression::Zstd => {
+                let mut decoder = zstd::stream::write::Decoder::new(into).map_err(RuntimeError::Stream)?;
+                decoder.window_log_max(limits::ZSTD_WINDOW_LOG).map_err(RuntimeError::Stream)?;
+                Self::Zstd(Box::new(decoder))
             }
-            names::LAYER_ZSTD => {
-                Self::Zstd(Box::new(zstd::stream::write::Decoder::new(into).map_err(RuntimeError::Stream)?))
-            }
-            other => return Err(RuntimeError::LayerType { media_type: other.chars().take(120).collect() }),
         })
     }
 

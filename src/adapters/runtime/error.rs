@@ -18,9 +18,6 @@ pub enum RuntimeError {
         /// What was tried.
         reasons: String,
     },
-    /// The name of no runtime.
-    #[error("{0:?} is not a runtime: write docker or podman")]
-    UnknownRuntime(String),
     /// An engine that answers something else than it was asked.
     #[error("`{command}` answered something that makes no sense: {reason}")]
     Answer {
@@ -67,6 +64,15 @@ pub enum RuntimeError {
     /// The engine has other layers under this id.
     #[error("the layers that the engine holds for {id} are not those that the verified config lists")]
     Layers {
+        /// The image.
+        id: Digest,
+    },
+    /// The engine has annotations under this id that nobody verified.
+    #[error(
+        "the engine holds {id} with annotations that are not the verified manifest's, and would start it with them; \
+         remove it (podman image rm --force {id}) and launch again"
+    )]
+    Annotations {
         /// The image.
         id: Digest,
     },
@@ -125,7 +131,7 @@ impl RuntimeError {
 impl Classified for RuntimeError {
     fn class(&self) -> Class {
         match self {
-            Self::UnknownRuntime(_) | Self::Folder { .. } => Class::Usage,
+            Self::Folder { .. } => Class::Usage,
             Self::DiffId { .. } => Class::Integrity,
             Self::LayerType { .. } => Class::Format,
             Self::Store(error) => error.class(),
@@ -136,13 +142,13 @@ impl Classified for RuntimeError {
     fn code(&self) -> &'static str {
         match self {
             Self::NoRuntime { .. } => "no-runtime",
-            Self::UnknownRuntime(_) => "unknown-runtime",
             Self::Answer { .. } => "runtime-answer",
             Self::Timeout { .. } => "runtime-timeout",
             Self::Id { .. } => "image-id-mismatch",
             Self::NotHeld { .. } => "image-not-held",
             Self::OtherPlatform { .. } => "platform-mismatch",
             Self::Layers { .. } => "layers-mismatch",
+            Self::Annotations { .. } => "annotations-mismatch",
             Self::DiffId { .. } => "diff-id-mismatch",
             Self::LayerType { .. } => "layer-type",
             Self::Stream(_) => "image-not-loaded",

@@ -2,7 +2,6 @@
 //!
 //! Who signs is whom the identity token names; the token leaves this process for Fulcio alone.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use sigstore_sign::oidc::IdentityToken;
@@ -12,6 +11,7 @@ use sigstore_sign::{SigningContext, SigningServices, SigstoreInstance};
 use super::SignerError;
 use crate::attestation::Statement;
 use crate::attestation::bundle::Bundle;
+use crate::reference::is_loopback_host;
 use crate::sigstore::{Formats, Trust, TrustRoot, verify_bundle};
 
 /// How long one service may take to be reached, and to answer. Rekor v1 integrates an entry in a few seconds.
@@ -126,9 +126,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// https, or http to a literal loopback address.
 fn is_safe(url: &str) -> bool {
     let Ok(url) = sigstore_sign::reqwest::Url::parse(url) else { return false };
-    let host = url.host_str().unwrap_or_default();
-    let address: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
-    let loopback = host == "localhost" || address.is_some_and(|address| address.is_loopback());
+    let loopback = is_loopback_host(url.host_str().unwrap_or_default());
     url.username().is_empty() && (url.scheme() == "https" || (url.scheme() == "http" && loopback))
 }
 

@@ -1,10 +1,13 @@
 //! Signatures, payloads and keys.
 
-use serde_json::json;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
+use super::log::Style;
 use super::{Case, OTHER_SUBJECT, PREDICATE, Trust, attest, keyless, payload, signer};
 use crate::support::sigstore::key::{Algorithm, Key, fixed_width_signature};
-use crate::support::sigstore::{IN_TOTO, Sigstore, pae, statement};
+use crate::support::sigstore::{Attest, IN_TOTO, Sigstore, pae, statement};
 
 /// The order of P-256's group.
 const ORDER: [u8; 32] = [
@@ -161,7 +164,40 @@ pub fn signed_with(algorithm: Algorithm) -> Case {
 
 /// The same in Rekor v2.
 pub fn signed_with_in_rekor_v2(algorithm: Algorithm) -> Case {
-    keyless(|bundle| bundle.signed_by(Key::generate(algorithm)).rekor_v2())
+    signed_with_and_logged(algorithm, Style::Tiled)
+}
+
+/// The same in any log.
+pub fn signed_with_and_logged(algorithm: Algorithm, style: Style) -> Case {
+    keyless(|bundle| style.log(bundle.signed_by(Key::generate(algorithm))))
+}
+
+/// A P-384 signature in Rekor v2, whose entry was edited.
+fn logged_p384(edit: fn(&mut Value)) -> Case {
+    keyless(|bundle| {
+        bundle.signed_by(Key::generate(Algorithm::P384)).rekor_v2().entry(|entry| entry.edit_body = Some(edit))
+    })
+}
+
+/// The entry is about other content, under the hash that goes with the key.
+pub fn p384_entry_of_other_content() -> Case {
+    logged_p384(|body| body["spec"]["hashedRekordV002"]["data"]["digest"] = json!(STANDARD.encode([7; 48])))
+}
+
+/// The entry names another hash than the key signs.
+pub fn p384_entry_of_another_hash() -> Case {
+    logged_p384(|body| {
+        let data = &mut body["spec"]["hashedRekordV002"]["data"];
+        *data = json!({ "algorithm": "SHA2_256", "digest": STANDARD.encode([7; 32]) });
+    })
+}
+
+/// The entry says that the key is on another curve.
+pub fn p384_entry_of_another_curve() -> Case {
+    logged_p384(|body| {
+        let verifier = &mut body["spec"]["hashedRekordV002"]["signature"]["verifier"];
+        verifier["keyDetails"] = json!("PKIX_ECDSA_P256_SHA_256");
+    })
 }
 
 /// Signed with a key, and the policy names another.
@@ -169,6 +205,20 @@ pub fn key_other_than_the_policys() -> Case {
     let (world, key) = (Sigstore::new(), Key::p256());
     let bundle = world.attest_with_key(&payload(), &key);
     Case::keyless(&world, bundle).trusting(Trust::Key(Key::p256().public_pem()))
+}
+
+/// A managed key in a log of this style, without a timestamp, and edited: it has no time that anybody vouches for.
+pub fn undated_key(style: Style, edit: impl FnOnce(&mut Attest)) -> Case {
+    let (world, key) = (Sigstore::new(), Key::p256());
+    let bundle = style.log(world.attest_with_key(&payload(), &key)).with(|bundle| bundle.stamps.clear());
+    Case::keyless(&world, bundle.with(edit)).trusting(Trust::LoggedKey(key.public_pem()))
+}
+
+/// The same with a timestamp: nothing wrong.
+pub fn dated_key(style: Style) -> Case {
+    let (world, key) = (Sigstore::new(), Key::p256());
+    let bundle = style.log(world.attest_with_key(&payload(), &key));
+    Case::keyless(&world, bundle).trusting(Trust::LoggedKey(key.public_pem()))
 }
 
 /// Signed with a key whose hint is that of the policy's key.

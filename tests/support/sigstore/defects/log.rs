@@ -278,6 +278,11 @@ pub fn checkpoint_under_another_name(style: Style) -> Case {
     entry(style, |entry| entry.checkpoint().log.origin = "log.mallory.test".to_owned())
 }
 
+/// The log was not told its name, and signs under the one that Rekor v1 then has: nothing wrong.
+pub fn checkpoint_under_rekors_default_name(style: Style) -> Case {
+    entry(style, |entry| entry.checkpoint().log.origin = "rekor.sigstore.dev - 1".to_owned())
+}
+
 /// The tree head has no origin line.
 pub fn checkpoint_without_origin(style: Style) -> Case {
     checkpoint_without_line(style, |body| body.lines().skip(1).map(|line| format!("{line}\n")).collect())
