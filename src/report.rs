@@ -144,8 +144,6 @@ pub(crate) fn verdict_json(
         "schema": "bulla.verdict/v1",
         "tool": {"name": "bulla", "version": env!("CARGO_PKG_VERSION")},
         "image": question.image,
-        "reference": question.reference.as_ref().map(ToString::to_string),
-        "digest": question.digest,
         "admitted": false,
         "enforced": true,
         "exit": 0,
@@ -164,6 +162,10 @@ pub(crate) fn verdict_json(
         Err(failure) => {
             document["exit"] = object!(Exit::from(failure.class) as u8);
             document["error"] = failure_json(failure);
+            if let Some(digest) = &question.digest {
+                document["digest"] = object!(digest);
+                document["reference"] = object!(question.reference.as_ref().map(ToString::to_string));
+            }
         }
     }
     cut(&mut document);

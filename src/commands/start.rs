@@ -82,8 +82,7 @@ fn show(text: &str) {
     let _ = std::io::Write::write_all(&mut anstream::stderr(), text.as_bytes());
 }
 
-/// The verdict as one JSON document on standard error: standard output is the container's. Its `exit` is this
-/// process's, and null where that will be the container's.
+/// The verdict as one JSON document on standard error: standard output is the container's.
 fn record(
     args: &LaunchArgs,
     question: &Question,
@@ -97,11 +96,6 @@ fn record(
     }
     let mut document = verdict_json(question, policy, outcome, world.now);
     document["launch"] = object!(plan.map(LaunchPlan::record));
-    document["exit"] = match plan {
-        None => object!(Exit::NotStarted as u8),
-        Some(_) if args.dry_run => object!(Exit::Done as u8),
-        Some(_) => object!(null),
-    };
     show(&json(&document));
 }
 

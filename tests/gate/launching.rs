@@ -67,7 +67,7 @@ fn j02_j03_an_engine_that_holds_something_else_starts_nothing() {
         stage.desk.engine_holds(file, &id, &layers);
         let run = stage.launch(&["--json", &stage.tag()]).ends(125);
         let record: Value = serde_json::from_str(&run.stderr).unwrap();
-        assert_eq!((&record["error"]["class"], &record["exit"]), (&json!("RUNTIME"), &json!(125)));
+        assert_eq!((&record["error"]["class"], &record["exit"]), (&json!("RUNTIME"), &json!(3)));
         assert_eq!(record["admitted"], false);
         assert!(started(&stage).is_empty());
     }
@@ -85,13 +85,13 @@ fn a_dry_run_prints_the_arguments_and_starts_nothing() {
 }
 
 #[test]
-fn a_refused_launch_with_json_is_one_document_with_the_processs_code() {
+fn a_refused_launch_with_json_is_one_document_on_standard_error() {
     let stage = Stage::bare();
-    for (image, class) in [(stage.tag(), "NO_ATTESTATION"), (stage.named(":2.0"), "REGISTRY"), ("X".to_owned(), "REF")]
-    {
+    let cases = [(stage.tag(), 1, "NO_ATTESTATION"), (stage.named(":2.0"), 3, "REGISTRY"), ("X".to_owned(), 2, "REF")];
+    for (image, exit, class) in cases {
         let run = stage.launch(&["--json", &image]).ends(125);
         let record: Value = serde_json::from_str(&run.stderr).unwrap_or_else(|error| panic!("{error}: {run:?}"));
-        assert_eq!((&record["exit"], &record["launch"]), (&json!(125), &Value::Null));
+        assert_eq!((&record["exit"], &record["launch"]), (&json!(exit), &Value::Null));
         assert!(record.to_string().contains(class), "{record:#}");
         assert_eq!(run.stdout, "");
         let text = stage.launch(&[&image]).ends(125);

@@ -63,13 +63,13 @@ fn e01_a_registry_that_refuses_the_manifest_is_undecided() {
 
 #[test]
 fn e01_a_registry_that_refuses_the_referrers_is_undecided_and_never_an_absence() {
-    for path in ["/referrers/", "/manifests/sha256-"] {
-        each_at_once(nonsense(), |(fault, class)| {
-            let stage = Stage::attested();
-            stage.server.fault(path, fault);
-            stage.refuses(&[&stage.tag()], 3, class);
-        });
-    }
+    let paths = ["/referrers/", "/manifests/sha256-"];
+    let cases = paths.iter().flat_map(|path| nonsense().into_iter().map(move |case| (path, case))).collect();
+    each_at_once(cases, |(path, (fault, class))| {
+        let stage = Stage::attested();
+        stage.server.fault(path, fault);
+        stage.refuses(&[&stage.tag()], 3, class);
+    });
     for (page, kind) in [
         ("<html><body>log in</body></html>", "text/html"),
         ("<html><body>log in</body></html>", "application/vnd.oci.image.index.v1+json"),

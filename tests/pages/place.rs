@@ -92,6 +92,7 @@ fn write_image(dir: &Path) {
     writer.add_blob(names::CONFIG, &config[..]).unwrap();
     writer.add_blob(names::LAYER_TAR, &layer[..]).unwrap();
     writer.add_manifest(names::MANIFEST, &serde_json::to_vec(&manifest).unwrap(), Some("base:0.1.0")).unwrap();
-    writer.write_beside("provenance.json", read("testdata/provenance/base.json").as_bytes()).unwrap();
     writer.finish().unwrap();
+    std::fs::create_dir_all(dir.join("bulla")).unwrap();
+    std::fs::write(dir.join("bulla/provenance.json"), read("testdata/provenance/base.json")).unwrap();
 }
