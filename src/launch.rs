@@ -186,6 +186,9 @@ pub fn plan(
             add(&["--userns=keep-id"]); // else the host's user would be somebody else inside
         }
         add(&["--http-proxy=false"]); // podman hands the host's proxies, credentials and all, to containers
+        // An image whose command is named init would get folders and a stop signal of its own choosing, and one with
+        // a health check a timer on the host.
+        add(&["--systemd=false", "--no-healthcheck"]);
     }
     add(&["--network", network_argument(profile.network, runtime.kind)]);
     let memory = profile.memory.to_string();
