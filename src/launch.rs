@@ -209,6 +209,12 @@ pub fn plan(
         add(&["--tmpfs", &format!("{path}:rw,exec,nosuid,nodev,mode=1777,{owner},size={size}")]);
     }
     add(&["--env", &format!("HOME={}", profile.home)]);
+    if runtime.kind == Kind::Docker {
+        // docker's client hands containers the proxies of its configuration file, unless the variables are set.
+        for name in profile::PROXIES {
+            add(&["--env", &format!("{name}=")]);
+        }
+    }
     if let Some(workspace) = request.workspace {
         add(&["--mount", &format!("type=bind,source={},target={WORKSPACE}", workspace.as_str())]);
         add(&["--workdir", WORKSPACE]);

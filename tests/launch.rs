@@ -184,6 +184,32 @@ fn the_working_folder_and_variables_arrive() {
 }
 
 #[test]
+fn the_proxies_of_dockers_configuration_stay_outside() {
+    let Some(program) = tiny::program("good") else { return };
+    let Some(daemon) = Dockerd::start() else { return };
+    let image = Tiny::new(&program, |_| {});
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = "http://ann:s3cret@proxy.test:3128";
+    let kinds = ["httpProxy", "httpsProxy", "ftpProxy", "allProxy", "noProxy"];
+    let proxies: serde_json::Map<_, _> = kinds.iter().map(|kind| ((*kind).to_owned(), proxy.into())).collect();
+    let config = serde_json::json!({"proxies": {"default": proxies}});
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    let config = folder.path().display().to_string();
+    let env = env(&[("DOCKER_HOST", &daemon.host()), ("DOCKER_CONFIG", &config)]);
+    let runtime = Runtime::find(Some(Kind::Docker), env).unwrap();
+    let names = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY"].map(str::to_owned);
+    let names: Vec<String> = names.iter().flat_map(|name| [name.clone(), name.to_lowercase()]).collect();
+    let asked: Vec<&str> = names.iter().flat_map(|name| ["env", name]).collect();
+    // Without bulla, docker does hand them over.
+    let id = image.config.digest.to_string();
+    let plan = prepare(&runtime, &image, None, &asked, |_| {}).unwrap();
+    let bare = runtime.invocation(["run", "--rm", "--network=none", &id, "env", "HTTP_PROXY"]);
+    assert!(stdout(&bare.command().output().unwrap()).contains("s3cret"));
+    let expected: String = names.iter().map(|name| format!("{name}=\n")).collect();
+    assert_eq!(stdout(&run(&plan)), format!("good\n{expected}"));
+}
+
+#[test]
 fn an_interrupt_reaches_the_container_which_is_removed() {
     let Some(program) = tiny::program("good") else { return };
     let Some(daemon) = Dockerd::start() else { return };

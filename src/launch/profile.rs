@@ -10,6 +10,20 @@ use crate::template::{Network, TemplateManifest, Tmpfs};
 /// Where the working folder is mounted.
 pub const WORKSPACE: &str = "/workspace";
 
+/// Variables that programs take a proxy from. A proxy's address often holds a password.
+pub(super) const PROXIES: [&str; 10] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+];
+
 /// What a container gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
