@@ -544,6 +544,38 @@ fn a01_an_engine_is_asked_for_the_digest_and_the_platform_that_were_verified_and
     assert!(!asked.contains(":latest"));
 }
 
+/// The program, with nothing of this machine's but an empty folder for its cache and settings, and these programs.
+fn bulla(folder: &Path, path: &str, args: &[&str]) -> Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bulla"));
+    command.args(args).env_clear().env("HOME", folder).env("PATH", path).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn a_rebuild_is_for_this_machine_and_for_no_other_platform() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    let host = Platform::host().to_string();
+    let rebuild = |platform: &str| {
+        let args = ["launch", "--offline", "--rebuild", "--json", "--platform", platform, "base"];
+        let output = bulla(folder.path(), &path, &args);
+        assert_eq!(output.status.code(), Some(i32::from(launch::NOT_STARTED)));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = rebuild("linux/s390x");
+    assert!(said.contains("cannot launch linux/s390x") && said.contains("\"USAGE\""), "{said}");
+    let said = rebuild(&host);
+    assert!(!said.contains("cannot launch"), "{said}");
+}
+
+#[test]
+fn doctor_leaves_nothing_of_the_engines_that_it_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = bulla(folder.path(), "/usr/bin:/bin", &["doctor"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("engine"));
+    let work = folder.path().join(".cache/bulla/work");
+    assert_eq!(std::fs::read_dir(work).unwrap().count(), 0);
+}
+
 #[test]
 fn no_engine_is_an_error_that_says_what_was_tried() {
     let folder = tempfile::tempdir().unwrap();
