@@ -183,6 +183,9 @@ pub fn plan(
             add(&["--userns=keep-id"]); // else the host's user would be somebody else inside
         }
         add(&["--http-proxy=false"]); // podman hands the host's proxies, credentials and all, to containers
+        // An image whose command is named init would get folders and a stop signal of its own choosing, and one with
+        // a health check a timer on the host.
+        add(&["--systemd=false", "--no-healthcheck"]);
     }
     add(&["--network", network_argument(profile.network, runtime.kind)]);
     let memory = profile.memory.to_string();
@@ -203,6 +206,12 @@ pub fn plan(
         add(&["--tmpfs", &format!("{path}:rw,exec,nosuid,nodev,mode=1777,{owner},size={size}")]);
     }
     add(&["--env", &format!("HOME={}", profile.home)]);
+    if runtime.kind == Kind::Docker {
+        // docker's client hands containers the proxies of its configuration file, unless the variables are set.
+        for name in profile::PROXIES {
+            add(&["--env", &format!("{name}=")]);
+        }
+    }
     if let Some(workspace) = request.workspace {
         add(&["--mount", &format!("type=bind,source={},target={WORKSPACE}", workspace.as_str())]);
         add(&["--workdir", WORKSPACE]);

@@ -184,6 +184,32 @@ fn the_working_folder_and_variables_arrive() {
 }
 
 #[test]
+fn the_proxies_of_dockers_configuration_stay_outside() {
+    let Some(program) = tiny::program("good") else { return };
+    let Some(daemon) = Dockerd::start() else { return };
+    let image = Tiny::new(&program, |_| {});
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = "http://ann:s3cret@proxy.test:3128";
+    let kinds = ["httpProxy", "httpsProxy", "ftpProxy", "allProxy", "noProxy"];
+    let proxies: serde_json::Map<_, _> = kinds.iter().map(|kind| ((*kind).to_owned(), proxy.into())).collect();
+    let config = serde_json::json!({"proxies": {"default": proxies}});
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    let config = folder.path().display().to_string();
+    let env = env(&[("DOCKER_HOST", &daemon.host()), ("DOCKER_CONFIG", &config)]);
+    let runtime = Runtime::find(Some(Kind::Docker), env).unwrap();
+    let names = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY"].map(str::to_owned);
+    let names: Vec<String> = names.iter().flat_map(|name| [name.clone(), name.to_lowercase()]).collect();
+    let asked: Vec<&str> = names.iter().flat_map(|name| ["env", name]).collect();
+    // Without bulla, docker does hand them over.
+    let id = image.config.digest.to_string();
+    let plan = prepare(&runtime, &image, None, &asked, |_| {}).unwrap();
+    let bare = runtime.invocation(["run", "--rm", "--network=none", &id, "env", "HTTP_PROXY"]);
+    assert!(stdout(&bare.command().output().unwrap()).contains("s3cret"));
+    let expected: String = names.iter().map(|name| format!("{name}=\n")).collect();
+    assert_eq!(stdout(&run(&plan)), format!("good\n{expected}"));
+}
+
+#[test]
 fn an_interrupt_reaches_the_container_which_is_removed() {
     let Some(program) = tiny::program("good") else { return };
     let Some(daemon) = Dockerd::start() else { return };
@@ -516,6 +542,38 @@ fn a01_an_engine_is_asked_for_the_digest_and_the_platform_that_were_verified_and
     let pinned = format!("registry.test/good@{}", image.manifest.digest);
     assert_eq!(pull, [format!("pull --quiet --platform {} -- {pinned}", image.platform)]);
     assert!(!asked.contains(":latest"));
+}
+
+/// The program, with nothing of this machine's but an empty folder for its cache and settings, and these programs.
+fn bulla(folder: &Path, path: &str, args: &[&str]) -> Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bulla"));
+    command.args(args).env_clear().env("HOME", folder).env("PATH", path).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn a_rebuild_is_for_this_machine_and_for_no_other_platform() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    let host = Platform::host().to_string();
+    let rebuild = |platform: &str| {
+        let args = ["launch", "--offline", "--rebuild", "--json", "--platform", platform, "base"];
+        let output = bulla(folder.path(), &path, &args);
+        assert_eq!(output.status.code(), Some(i32::from(launch::NOT_STARTED)));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = rebuild("linux/s390x");
+    assert!(said.contains("cannot launch linux/s390x") && said.contains("\"USAGE\""), "{said}");
+    let said = rebuild(&host);
+    assert!(!said.contains("cannot launch"), "{said}");
+}
+
+#[test]
+fn doctor_leaves_nothing_of_the_engines_that_it_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = bulla(folder.path(), "/usr/bin:/bin", &["doctor"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("engine"));
+    let work = folder.path().join(".cache/bulla/work");
+    assert_eq!(std::fs::read_dir(work).unwrap().count(), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bulla::adapters::Store as _;
-use bulla::adapters::engine::{self, Choice, Host};
+use bulla::adapters::engine::{self, Choice, Host, Workplace};
 use bulla::adapters::layout::Layout;
 use bulla::adapters::signer::PrivateKey;
 use bulla::adapters::state;
@@ -253,8 +253,9 @@ pub(crate) fn rebuild(name: &str, offline: bool, world: &World) -> Result<(Layou
 /// Which engine would build, for `doctor`.
 pub(crate) fn engine_found(world: &World) -> Result<String, Failure> {
     let work = world.cache()?.join("work");
-    state::create_dir(&work)?;
-    let (engine, _) = engine::find(Choice::Auto, &Host::from_env(|name| world.var(name)), &work)?;
+    // A folder of its own, as a build has it: what the engines are asked leaves storage behind, below a short path.
+    let place = Workplace::create(&work, 0)?;
+    let (engine, _) = engine::find(Choice::Auto, &Host::from_env(|name| world.var(name)), place.runtime())?;
     Ok(engine.display())
 }
 

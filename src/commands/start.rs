@@ -128,6 +128,12 @@ fn rebuild(
     let ImageName::Template(name) = image else {
         return Err(Failure::usage(format!("--rebuild builds a bundled template; {} is none", args.image)));
     };
+    let host = Platform::host();
+    if let Some(asked) = args.source.platform.as_ref().filter(|asked| !host.matches(asked)) {
+        return Err(Failure::usage(format!(
+            "--rebuild builds for this machine, {host}, and cannot launch {asked}; leave --platform out"
+        )));
+    }
     let (layout, digest) = super::make::rebuild(name, args.source.offline, world)?;
     let published = match open(image, &args.source, world, question) {
         Ok(published) => Some(published.root.digest),

@@ -10,6 +10,20 @@ use crate::template::{Network, TemplateManifest, Tmpfs};
 /// Where the working folder is mounted.
 pub const WORKSPACE: &str = "/workspace";
 
+/// Variables that programs take a proxy from. A proxy's address often holds a password.
+pub(super) const PROXIES: [&str; 10] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+];
+
 /// What a container gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
@@ -190,13 +204,13 @@ impl Variables {
             if !starts || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
                 return refuse("write the name alone, letters, digits and _; the value is taken from the environment");
             }
-            const STEERING: [&str; 9] =
-                ["DOCKER_", "CONTAINER", "BUILDAH_", "STORAGE_", "REGISTRY_", "XDG_", "BULLA_", "COSIGN_", "DBUS_"];
-            const EXACT: [&str; 7] = ["PATH", "HOME", "TMPDIR", "SSH_AUTH_SOCK", "GODEBUG", "GOTRACEBACK", "SHELL"];
-            if steers_the_loader(name)
-                || EXACT.contains(&name)
-                || STEERING.iter().any(|prefix| name.starts_with(prefix))
-            {
+            if PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy)) {
+                return refuse(
+                    "the container engine's own program would go through that proxy too, and a proxy's address often \
+                     holds a password; containers get no proxy of the host's",
+                );
+            }
+            if steers_the_client(name) || steers_the_loader(name) {
                 return refuse(
                     "it would steer the container engine's own program, or hold a key that is not for containers",
                 );
@@ -213,6 +227,43 @@ impl Variables {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &OsString)> {
         self.0.iter().map(|(name, value)| (name, value))
     }
+}
+
+/// Whether a variable of this name tells docker's or podman's own program what to do: where its engine, settings,
+/// files, certificates and descriptors are. Keys of bulla's and cosign's are not for containers either.
+fn steers_the_client(name: &str) -> bool {
+    const STEERING: [&str; 16] = [
+        "DOCKER_",
+        "CONTAINER",
+        "_CONTAINERS_",
+        "PODMAN_",
+        "_PODMAN_",
+        "BUILDAH_",
+        "_BUILDAH_",
+        "STORAGE_",
+        "REGISTRY_",
+        "XDG_",
+        "BULLA_",
+        "COSIGN_",
+        "DBUS_",
+        "SSL_CERT_",
+        "LISTEN_",
+        "_OCI_",
+    ];
+    const EXACT: [&str; 11] = [
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "SSH_AUTH_SOCK",
+        "GODEBUG",
+        "GOTRACEBACK",
+        "SHELL",
+        "NOTIFY_SOCKET",
+        "GCONV_PATH",
+        "HOSTALIASES",
+        "RES_OPTIONS",
+    ];
+    EXACT.contains(&name) || STEERING.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -297,9 +348,25 @@ mod tests {
             "DOCKER_HOST",
             "PATH",
             "BULLA_KEY_PASSWORD",
+            "_CONTAINERS_USERNS_CONFIGURED",
+            "_CONTAINERS_ROOTLESS_UID",
+            "CONTAINERS_CONF",
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "LISTEN_FDNAMES",
+            "NOTIFY_SOCKET",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "HTTPS_PROXY",
+            "https_proxy",
+            "Http_Proxy",
+            "all_proxy",
+            "NO_PROXY",
         ] {
             assert!(Variables::take([name], var).is_err(), "{name:?}");
         }
+        assert!(Variables::take(["http_proxy"], var).unwrap_err().to_string().contains("proxy's address"));
+        assert!(Variables::take(["LISTENER", "MY_PROXY", "CONTACT", "NOTIFY"], var).is_ok());
     }
 
     #[test]
