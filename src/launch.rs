@@ -47,7 +47,6 @@ impl Ready {
         if !manifest.is_runnable() {
             return Err(LaunchError::NotAnImage { digest: subject.manifest });
         }
-        check_annotations(&manifest.annotations)?;
         let config = ImageConfig::parse(&store.blob(&manifest.config, limits::CONFIG)?)?;
         config.check_against(&manifest, &subject.platform)?;
         check_config(&config)?;
@@ -62,6 +61,10 @@ impl Ready {
 
     /// Brings the image into the runtime and makes sure that it is there and is the one.
     pub fn hold(&self, runtime: &Runtime, store: &dyn Store, progress: Progress<'_>) -> Result<Held, LaunchError> {
+        // docker leaves an image's annotations alone.
+        if runtime.kind == Kind::Podman {
+            check_annotations(&self.manifest.annotations)?;
+        }
         Ok(runtime.hold(&self.wanted(), store, progress)?)
     }
 
