@@ -6,36 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::RULES;
 use crate::content::Digest;
-use crate::json::{self, Obj, Shape};
-use crate::oci::{Descriptor, OciError, names};
+use crate::json::{self, Obj};
+use crate::oci::{CONFIG_SHAPE, Descriptor, OciError, names};
 
 /// What every runtime sets where an image says nothing; some engines write it down and some do not.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-const SHAPE: Shape = Shape {
-    name: "image config",
-    known: &[
-        "os",
-        "architecture",
-        "variant",
-        "rootfs",
-        "diff_ids",
-        "type",
-        "config",
-        "history",
-        "User",
-        "Env",
-        "Entrypoint",
-        "Cmd",
-        "WorkingDir",
-        "Labels",
-        "ExposedPorts",
-        "Healthcheck",
-        "StopSignal",
-        "Volumes",
-    ],
-    opaque: &["Labels", "ExposedPorts", "Volumes", "container_config", "history"],
-};
 
 /// What is taken over from an engine's config: everything else is dropped.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -106,7 +81,7 @@ fn is_zero(value: &u64) -> bool {
 
 impl EngineConfig {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, OciError> {
-        let config: Self = json::parse(bytes, &SHAPE)?;
+        let config: Self = json::parse(bytes, &CONFIG_SHAPE)?;
         if config.os.is_empty() || config.architecture.is_empty() {
             let reason = "it does not say for which platform it is".to_owned();
             return Err(OciError::Malformed { name: "image config", reason });
