@@ -1,0 +1,209 @@
+//! What is typed to make an image, and what goes with it.
+
+use std::path::PathBuf;
+
+use bulla::oci::Platform;
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{RegistryArgs, SourceArgs};
+
+/// Where locked bytes come from, beside the content store.
+#[derive(Debug, Args, Clone, Default)]
+pub(crate) struct InputArgs {
+    /// A mirror to ask before those of this machine, as ARCHIVE=URL (debian=…, debian-security=…)
+    #[arg(long, value_name = "ARCHIVE=URL")]
+    pub(crate) mirror: Vec<String>,
+    /// A folder that holds locked inputs, asked before any mirror
+    #[arg(long, value_name = "DIR")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// A certificate authority to trust while fetching inputs, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_cert: Option<PathBuf>,
+}
+
+/// `bulla lock`
+#[derive(Debug, Args)]
+pub(crate) struct LockArgs {
+    /// Templates [default: every one in the folder]
+    pub(crate) templates: Vec<String>,
+    /// The folder that holds the templates
+    #[arg(long, value_name = "DIR", default_value = "images")]
+    pub(crate) templates_dir: PathBuf,
+    /// Only say whether the locks fit their templates; change nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Which platforms [default: those that the template declares]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Vec<Platform>,
+    #[command(flatten)]
+    pub(crate) inputs: InputArgs,
+    /// The keys that may sign archives [default: those of the package debian-archive-keyring]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keyring: Option<PathBuf>,
+    /// Accept an archive whose Release file has expired; the lock records it
+    #[arg(long)]
+    pub(crate) allow_expired: bool,
+}
+
+/// `bulla fetch`
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// Templates [default: every bundled one]
+    pub(crate) templates: Vec<String>,
+    /// Which platform [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
+    #[command(flatten)]
+    pub(crate) inputs: InputArgs,
+    /// A folder of templates that is searched before the bundled ones
+    #[arg(long, value_name = "DIR")]
+    pub(crate) templates_dir: Option<PathBuf>,
+}
+
+/// `bulla build`
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// The template
+    pub(crate) template: String,
+    /// Where the layout goes
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Which platform [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
+    /// Which engine runs the Dockerfile
+    #[arg(long, value_enum, default_value_t = EngineName::Auto)]
+    pub(crate) engine: EngineName,
+    /// Sign and attest the image with this private key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Use nothing but what is on this machine
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Build twice and compare
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) inputs: InputArgs,
+    /// A folder of templates that is searched before the bundled ones
+    #[arg(long, value_name = "DIR")]
+    pub(crate) templates_dir: Option<PathBuf>,
+    /// Print the record of the build as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Programs that run Dockerfiles.
+#[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
+pub(crate) enum EngineName {
+    /// The first that works
+    Auto,
+    /// docker
+    Docker,
+    /// buildah
+    Buildah,
+    /// podman
+    Podman,
+}
+
+/// `bulla sign`
+#[derive(Debug, Args)]
+pub(crate) struct SignArgs {
+    /// The image: a layout, or a reference with a digest
+    pub(crate) image: String,
+    /// The private key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+/// `bulla attest`
+#[derive(Debug, Args)]
+pub(crate) struct AttestArgs {
+    /// The image: a layout, or a reference with a digest
+    pub(crate) image: String,
+    /// The private key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// What kind of statement: spdx, cyclonedx, slsa-v1, or a predicate type's URI
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) predicate_type: String,
+    /// The predicate, a JSON document
+    #[arg(long, value_name = "FILE")]
+    pub(crate) predicate: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+/// `bulla publish`
+#[derive(Debug, Args)]
+pub(crate) struct PublishArgs {
+    /// The layout: oci:DIR
+    pub(crate) image: String,
+    /// Where to, with a tag
+    #[arg(long, value_name = "REPO:TAG")]
+    pub(crate) to: String,
+    /// Let an existing tag name this image from now on
+    #[arg(long)]
+    pub(crate) move_tag: bool,
+    /// Publish an image to which nothing is attached
+    #[arg(long)]
+    pub(crate) allow_unattested: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+}
+
+/// `bulla sbom`
+#[derive(Debug, Args)]
+pub(crate) struct SbomArgs {
+    /// The image
+    pub(crate) image: String,
+    /// Which form
+    #[arg(long, value_enum, default_value_t = SbomForm::Spdx)]
+    pub(crate) format: SbomForm,
+    /// Where to [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+/// Forms of an SBOM.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SbomForm {
+    /// SPDX 2.3
+    Spdx,
+    /// CycloneDX 1.6
+    Cyclonedx,
+}
+
+/// `bulla diff`
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// One image
+    pub(crate) first: String,
+    /// The other
+    pub(crate) second: String,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Print the differences as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `bulla key`
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key pair: PREFIX.key, encrypted with a passphrase, and PREFIX.pub
+    Generate {
+        /// Name of the two files without their endings
+        #[arg(long, value_name = "PREFIX", default_value = "bulla")]
+        output: PathBuf,
+    },
+    /// Print the public key of a private one
+    Public {
+        /// The private key
+        key: PathBuf,
+    },
+}
