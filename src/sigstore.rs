@@ -19,6 +19,8 @@ mod root;
 mod tiled_entry;
 mod timestamp;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use sigstore_types::{Artifact, Sha256Hash};
 
@@ -121,7 +123,7 @@ impl std::fmt::Display for Signer {
 pub struct VerifiedAttestation {
     bundle_digest: Digest,
     subject: Digest,
-    statement: Statement,
+    statement: Arc<Statement>,
     evidence: Evidence,
 }
 
@@ -250,8 +252,8 @@ pub fn verify_blob(
     now: Timestamp,
 ) -> Result<VerifiedBlob, Rejection> {
     check_format(bundle, formats)?;
-    if let Some(payload) = bundle.payload() {
-        Statement::parse(payload)?;
+    if bundle.payload().is_some() {
+        bundle.unverified_statement()?;
     }
     judge(bundle, blob, false, trust, now).map(VerifiedBlob)
 }

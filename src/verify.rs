@@ -210,7 +210,7 @@ fn bundle_layer(manifest: &Document<ImageManifest>) -> Result<(&Descriptor, Opti
 impl Evidence {
     fn add(&mut self, digest: Digest, bytes: &[u8], hint: Option<&str>) {
         let read = Bundle::parse(bytes).and_then(|bundle| {
-            let predicate_type = bundle.unverified_statement()?.predicate_type;
+            let predicate_type = bundle.unverified_statement()?.predicate_type.clone();
             Ok(Candidate { bundle, predicate_type })
         });
         match read {

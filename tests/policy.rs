@@ -42,7 +42,7 @@ fn subject() -> Subject {
 fn evidence(bundles: &[Vec<u8>]) -> Evidence {
     let candidate = |bytes: &Vec<u8>| {
         let bundle = Bundle::parse(bytes).unwrap();
-        let predicate_type = bundle.unverified_statement().unwrap().predicate_type;
+        let predicate_type = bundle.unverified_statement().unwrap().predicate_type.clone();
         Candidate { bundle, predicate_type }
     };
     Evidence {

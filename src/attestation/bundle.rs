@@ -7,6 +7,7 @@ mod legacy;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use sigstore_types::bundle::{
     CertificateContent, CheckpointData, InclusionPromise, InclusionProof, LogId, MessageDigest, MessageSignature,
@@ -91,6 +92,8 @@ pub struct Bundle {
     inner: sigstore_types::Bundle,
     apart: Apart,
     simple_signing: Option<Vec<u8>>,
+    /// What the payload says, read when it is first asked for: an SBOM is large, and asked about more than once.
+    statement: OnceLock<Result<Arc<Statement>, AttestationError>>,
 }
 
 /// Log entries that the library does not read, or not with every key, which `sigstore` verifies itself. They say of
@@ -168,7 +171,8 @@ impl Bundle {
         };
         let (material, apart) = read_material(material, version, matches!(content, SignatureContent::DsseEnvelope(_)))?;
         let inner = sigstore_types::Bundle::new(media_type, material, content);
-        Ok(Self { digest: Digest::of(bytes), version, inner, apart, simple_signing: None })
+        let statement = OnceLock::new();
+        Ok(Self { digest: Digest::of(bytes), version, inner, apart, simple_signing: None, statement })
     }
 
     /// The digest of the bundle's bytes as they came.
@@ -204,7 +208,11 @@ impl Bundle {
 
     /// What its payload says, whoever signed it: to show or to sort by, not to decide by. A legacy signature is read
     /// as the statement that cosign 3 would write.
-    pub fn unverified_statement(&self) -> Result<Statement, AttestationError> {
+    pub fn unverified_statement(&self) -> Result<Arc<Statement>, AttestationError> {
+        self.statement.get_or_init(|| self.read_statement().map(Arc::new)).clone()
+    }
+
+    fn read_statement(&self) -> Result<Statement, AttestationError> {
         if let Some(payload) = &self.simple_signing {
             return legacy::simple_signing(payload);
         }
