@@ -78,19 +78,35 @@ pub fn verify(
 ) -> Result<Verdict, VerifyError> {
     let store = target.store;
     let subject = examine(target, platform)?;
-    let require = policy.rule_for(&subject.name)?.map_or(&[][..], |(_, rule)| &rule.require);
-    let referrers = match require {
-        [] => Referrers::default(),
-        _ => store.referrers(&subject.digest)?,
+    let (require, about) = match policy.rule_for(&subject.name)? {
+        Some((_, rule)) => (rule.require.as_slice(), rule.subjects(&subject)),
+        None => (&[][..], Vec::new()),
     };
+    let referrers = all_referrers(&about, |digest| store.referrers(digest))?;
     let is_remembered = referrers.remembered;
     let verdict = policy.evaluate(&gather(store, subject.clone(), require, referrers, supplied)?, now)?;
     if verdict.is_admitted() || !is_remembered {
         return Ok(verdict);
     }
     // What is missing may have been attached since.
-    let referrers = store.referrers_now(&subject.digest)?;
+    let referrers = all_referrers(&about, |digest| store.referrers_now(digest))?;
     Ok(policy.evaluate(&gather(store, subject, require, referrers, supplied)?, now)?)
+}
+
+/// What is attached to any of the digests.
+fn all_referrers(
+    about: &[Digest],
+    of: impl Fn(&Digest) -> Result<Referrers, StoreError>,
+) -> Result<Referrers, VerifyError> {
+    let mut all = Referrers::default();
+    for digest in about {
+        let found = of(digest)?;
+        all.manifests.extend(found.manifests);
+        all.ignored.extend(found.ignored);
+        all.legacy.extend(found.legacy);
+        all.remembered |= found.remembered;
+    }
+    Ok(all)
 }
 
 /// Walks from the resolved manifest to the platform's image, checking that every document is what it should be.
