@@ -4,6 +4,7 @@
 
 pub mod bundle;
 pub mod provenance;
+pub mod summary;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,10 @@ pub mod predicate_types {
     pub const SLSA_V1: &str = "https://slsa.dev/provenance/v1";
     /// SLSA provenance v0.2, read only where a policy names it.
     pub const SLSA_V02: &str = "https://slsa.dev/provenance/v0.2";
+    /// SLSA verification summary.
+    pub const VSA: &str = "https://slsa.dev/verification_summary/v1";
+    /// A vulnerability scan, as cosign has it: the result is the scanner's own form.
+    pub const VULN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
     /// SPDX document; some tools append a version, as in `/v2.3`.
     pub const SPDX: &str = "https://spdx.dev/Document";
     /// CycloneDX document; some tools append a version, as in `/v1.6`.
