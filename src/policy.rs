@@ -6,7 +6,10 @@
 mod document;
 pub mod pattern;
 mod predicate;
+mod project;
+pub mod seal;
 pub mod signer;
+mod summary;
 pub mod verdict;
 
 pub use document::{Load, requirements};
@@ -21,7 +24,7 @@ use crate::home;
 use crate::policy::pattern::Pattern;
 use crate::policy::predicate::{ProvenanceRule, SbomRule};
 use crate::policy::signer::TrustedSigner;
-use crate::policy::verdict::{Attested, Basis, Check, Reason, Rejected, Status, Subject, Verdict};
+use crate::policy::verdict::{Attested, Basis, Check, Reason, Rejected, Root, Status, Subject, Verdict};
 use crate::sigstore::{self, Formats, VerifiedAttestation};
 
 /// A policy that cannot be used.
@@ -68,6 +71,7 @@ pub struct Policy {
     sha256: Digest,
     rules: Vec<Rule>,
     withdrawn: Vec<Withdrawn>,
+    project: Option<Box<Policy>>,
 }
 
 /// What holds for the images that one of the patterns names.
@@ -255,11 +259,19 @@ impl Policy {
         }
     }
 
-    /// Judges an image. `now` is used for freshness alone.
+    /// Judges an image, by the project's policy too where there is one. `now` is used for freshness alone.
     ///
     /// # Errors
     /// When two rules fit the image equally well.
     pub fn evaluate(&self, evidence: &Evidence, now: Timestamp) -> Result<Verdict, PolicyError> {
+        let own = self.evaluate_alone(evidence, now)?;
+        match &self.project {
+            Some(project) => Ok(own.and(project.evaluate_alone(evidence, now)?)),
+            None => Ok(own),
+        }
+    }
+
+    fn evaluate_alone(&self, evidence: &Evidence, now: Timestamp) -> Result<Verdict, PolicyError> {
         let subject = &evidence.subject;
         let found = self.rule_for(&subject.name)?;
         let mut verdict = Verdict {
@@ -270,6 +282,7 @@ impl Policy {
             attestations: Vec::new(),
             rejections: evidence.rejected.clone(),
             basis: None,
+            project: None,
         };
         let withdrawn = self.withdrawn.iter().find(|entry| [subject.digest, subject.manifest].contains(&entry.digest));
         if let Some(entry) = withdrawn {
@@ -315,8 +328,8 @@ impl Rule {
             let candidates = evidence.candidates.iter();
             for Candidate { bundle, .. } in candidates.filter(|one| requirement.asks_for(&one.predicate_type)) {
                 match self.satisfy(requirement, bundle, &evidence.subject, now) {
-                    Ok(attestation) => {
-                        passed = Some(attested(&attestation, requirement));
+                    Ok((attestation, signer)) => {
+                        passed = Some(attested(&attestation, signer, requirement));
                         break;
                     }
                     Err(reason) => {
@@ -335,11 +348,18 @@ impl Rule {
                     class: None,
                     message: format!("{} by {}", attested.predicate_type, attested.signer),
                     attestation: Some(attested.digest),
+                    found: Vec::new(),
+                    wanted: Vec::new(),
                 },
                 (None, Some((reason, digest))) => {
-                    Check { attestation: Some(digest), ..failed(requirement.as_str(), reason) }
+                    let (found, wanted) = self.found_and_wanted(requirement, evidence, &reason);
+                    Check { attestation: Some(digest), found, wanted, ..failed(requirement.as_str(), reason) }
                 }
-                (None, None) => failed(requirement.as_str(), self.nothing_attached(requirement, evidence)),
+                (None, None) => Check {
+                    found: seen(evidence),
+                    wanted: self.signers.iter().map(ToString::to_string).collect(),
+                    ..failed(requirement.as_str(), self.nothing_attached(requirement, evidence))
+                },
             });
             verdict.attestations.extend(passed);
         }
@@ -352,7 +372,7 @@ impl Rule {
         bundle: &Bundle,
         subject: &Subject,
         now: Timestamp,
-    ) -> Result<VerifiedAttestation, Reason> {
+    ) -> Result<(VerifiedAttestation, &TrustedSigner), Reason> {
         let mut best: Option<Reason> = None;
         for signer in &self.signers {
             let judged = sigstore::verify_bundle(bundle, &subject.digest, &signer.trust(), self.formats, now)
@@ -364,7 +384,7 @@ impl Rule {
                     Ok(attestation)
                 });
             match judged {
-                Ok(attestation) => return Ok(attestation),
+                Ok(attestation) => return Ok((attestation, signer)),
                 Err(reason) if best.as_ref().is_none_or(|known| progress(&reason) > progress(known)) => {
                     best = Some(reason);
                 }
@@ -420,6 +440,8 @@ impl Rule {
             class: None,
             message,
             attestation: None,
+            found: Vec::new(),
+            wanted: Vec::new(),
         };
         match (self.rebuild, published) {
             (Rebuild::Forbid, _) => refused("rebuild-forbidden", "the rule forbids local rebuilds".to_owned()),
@@ -443,11 +465,24 @@ impl Rule {
         }
     }
 
+    /// Who says to have signed what is attached, and who would have been believed: where it is the signer that nobody
+    /// trusts. Where the signer was right, the reason has both.
+    fn found_and_wanted(
+        &self,
+        requirement: &Requirement,
+        evidence: &Evidence,
+        reason: &Reason,
+    ) -> (Vec<String>, Vec<String>) {
+        if !matches!(reason.class, Class::Identity | Class::Signature | Class::Trust) {
+            return (Vec::new(), Vec::new());
+        }
+        let candidates = evidence.candidates.iter().filter(|one| requirement.asks_for(&one.predicate_type));
+        let found = sorted(candidates.map(|one| sigstore::unverified_signer(&one.bundle)));
+        (found, self.signers.iter().map(ToString::to_string).collect())
+    }
+
     fn nothing_attached(&self, requirement: &Requirement, evidence: &Evidence) -> Reason {
-        let mut seen: Vec<&str> = evidence.candidates.iter().map(|one| one.predicate_type.as_str()).collect();
-        seen.extend(evidence.passed_over.iter().map(String::as_str));
-        seen.sort_unstable();
-        seen.dedup();
+        let seen = seen(evidence);
         let mut message = match seen.as_slice() {
             [] => "nothing is attached to the image".to_owned(),
             types => format!("the image has attestations only of type {}", types.join(", ")),
@@ -462,13 +497,30 @@ impl Rule {
     }
 }
 
-fn attested(attestation: &VerifiedAttestation, requirement: &Requirement) -> Attested {
+/// Most signers or types that a check lists: of more nobody reads the rest.
+const LISTED: usize = 16;
+
+/// The predicate types of what is attached, believed or not.
+fn seen(evidence: &Evidence) -> Vec<String> {
+    let types = evidence.candidates.iter().map(|one| one.predicate_type.clone());
+    sorted(types.chain(evidence.passed_over.iter().cloned()))
+}
+
+/// Each once, in order, and not more than somebody reads.
+fn sorted(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let texts: std::collections::BTreeSet<String> = texts.collect();
+    texts.into_iter().take(LISTED).collect()
+}
+
+fn attested(attestation: &VerifiedAttestation, signer: &TrustedSigner, requirement: &Requirement) -> Attested {
     Attested {
         digest: *attestation.bundle_digest(),
         predicate_type: attestation.statement().predicate_type.clone(),
         signer: attestation.signer().clone(),
         time: attestation.times().iter().max().copied(),
         log_index: attestation.log_index(),
+        log_id: attestation.log_id().map(str::to_owned),
+        root: signer.root().map(|root| Root { source: root.source().to_owned(), sha256: *root.sha256() }),
         satisfies: vec![requirement.as_str().to_owned()],
     }
 }
@@ -481,6 +533,8 @@ fn failed(requirement: &str, reason: Reason) -> Check {
         class: Some(reason.class),
         message: reason.message,
         attestation: None,
+        found: Vec::new(),
+        wanted: Vec::new(),
     }
 }
 

@@ -78,7 +78,7 @@ pub fn verify(
 ) -> Result<Verdict, VerifyError> {
     let store = target.store;
     let subject = examine(target, platform)?;
-    let require = policy.rule_for(&subject.name)?.map_or(&[][..], |(_, rule)| &rule.require);
+    let require = &policy.required_for(&subject.name)?[..];
     let referrers = match require {
         [] => Referrers::default(),
         _ => store.referrers(&subject.digest)?,
@@ -146,17 +146,7 @@ fn gather(
     referrers: Referrers,
     supplied: &[Vec<u8>],
 ) -> Result<Evidence, VerifyError> {
-    let mut evidence = Evidence {
-        subject,
-        origin: Origin::Published,
-        candidates: Vec::new(),
-        rejected: Vec::new(),
-        passed_over: Vec::new(),
-        legacy: Vec::new(),
-    };
-    for bytes in supplied {
-        evidence.add(Digest::of(bytes), bytes, None);
-    }
+    let mut evidence = evidence_of(subject, supplied);
     for (digest, message) in referrers.ignored {
         evidence.reject(digest, Class::Format, "unusable-referrer", message);
     }
@@ -185,6 +175,22 @@ fn gather(
         }
     }
     Ok(evidence)
+}
+
+/// What bundles alone say about an image.
+pub fn evidence_of(subject: Subject, bundles: &[Vec<u8>]) -> Evidence {
+    let mut evidence = Evidence {
+        subject,
+        origin: Origin::Published,
+        candidates: Vec::new(),
+        rejected: Vec::new(),
+        passed_over: Vec::new(),
+        legacy: Vec::new(),
+    };
+    for bytes in bundles {
+        evidence.add(Digest::of(bytes), bytes, None);
+    }
+    evidence
 }
 
 /// Whether an error says that this one blob is bad, and not that the store cannot be asked.
