@@ -3,6 +3,7 @@
 mod inputs;
 mod judge;
 mod make;
+mod policies;
 mod start;
 
 use std::collections::BTreeMap;
@@ -17,13 +18,14 @@ use bulla::adapters::{Served, Store};
 use bulla::content::limits;
 use bulla::home;
 use bulla::policy::signer::TrustedSigner;
-use bulla::policy::{Policy, Requirement};
 use bulla::reference::{ImageName, LayoutImage, PinnedReference};
 use bulla::sigstore::{PublicKey, TrustRoot};
 use bulla::template::Template;
 use bulla::verify::Target;
 use clap::CommandFactory as _;
 use jiff::Timestamp;
+
+use policies::chosen_policy;
 
 use crate::cli::{Cli, Command, KeyCommand, PolicyArgs, PolicyCommand, RegistryArgs, SourceArgs};
 use crate::report::{Exit, Failure, Question, failure_text};
@@ -73,10 +75,12 @@ pub(crate) fn run(cli: Cli, world: &World) -> u8 {
         Command::Sbom(args) => make::sbom(&args, world),
         Command::Key(KeyCommand::Generate { output }) => make::generate_key(&output, world),
         Command::Key(KeyCommand::Public { key }) => make::public_key(&key, world),
-        Command::Policy(PolicyCommand::Check { file }) => judge::check_policy(file.as_deref(), world),
+        Command::Policy(PolicyCommand::Check { file }) => policies::check(file.as_deref(), world),
         Command::Policy(PolicyCommand::Explain { image, policy }) => {
-            judge::explain_policy(&image, policy.as_deref(), world)
+            policies::explain(&image, policy.as_deref(), world)
         }
+        Command::Policy(PolicyCommand::Test { path }) => policies::test(path.as_deref(), world),
+        Command::Policy(PolicyCommand::Sign { file, key }) => policies::sign(&file, &key, world),
         Command::Doctor => start::doctor(world),
         Command::Completions { shell } => {
             let mut page = Vec::new();
@@ -194,35 +198,6 @@ fn parse_image(text: &str) -> Result<ImageName, Failure> {
     Ok(ImageName::parse(text, |word| Template::bundled_names().contains(&word))?)
 }
 
-/// The policy that applies: the one that was named, else the user's, else the system's, else the one inside bulla.
-fn chosen_policy(args: &PolicyArgs, world: &World) -> Result<Policy, Failure> {
-    if let Some(signer) = named_signer(args)? {
-        let names = if args.require.is_empty() {
-            ["signature", "provenance", "sbom"].map(str::to_owned).to_vec()
-        } else {
-            args.require.clone()
-        };
-        let require: Vec<Requirement> = bulla::policy::requirements(&names).map_err(Failure::usage)?;
-        return Ok(Policy::of_signer(signer, require));
-    }
-    if !args.require.is_empty() {
-        return Err(Failure::usage("--require goes with --key or --identity; a policy file says what it requires"));
-    }
-    if let Some(file) = &args.policy {
-        return read_policy(file);
-    }
-    let user = state::config_dir(|name| world.var(name)).map(|dir| dir.join("policy.toml"));
-    for file in user.into_iter().chain([PathBuf::from("/etc/bulla/policy.toml")]) {
-        // Only what is certainly not there is passed over: falling back from a policy that cannot be read, or cannot
-        // even be looked at, would judge by other rules.
-        match file.symlink_metadata() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            _ => return read_policy(&file),
-        }
-    }
-    Ok(Policy::default_policy()?)
-}
-
 fn named_signer(args: &PolicyArgs) -> Result<Option<TrustedSigner>, Failure> {
     if let Some(file) = &args.key {
         let key = read_public_key(file)?;
@@ -237,15 +212,6 @@ fn read_public_key(file: &Path) -> Result<PublicKey, Failure> {
     let pem = state::read_file(file, limits::KEY).map_err(|error| Failure::usage(error.to_string()))?;
     let pem = String::from_utf8_lossy(&pem);
     PublicKey::from_pem(&pem).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
-}
-
-fn read_policy(file: &Path) -> Result<Policy, Failure> {
-    let unusable = |message: String| Failure { class: bulla::class::Class::Policy, code: "malformed-policy", message };
-    let text = state::read_file(file, limits::OWN_FILE).map_err(|error| unusable(error.to_string()))?;
-    let text = String::from_utf8(text).map_err(|_| unusable(format!("{} is not text", file.display())))?;
-    let folder = file.parent().unwrap_or(Path::new(""));
-    let load = |name: &str| state::read_file(&folder.join(name), limits::TRUST_ROOT).map_err(|error| error.to_string());
-    Ok(Policy::parse(&text, &file.display().to_string(), &load)?)
 }
 
 /// Whether a person is there to be asked.

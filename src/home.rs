@@ -26,6 +26,11 @@ pub fn local_builder() -> String {
     format!("{REPOSITORY}/local-rebuild")
 }
 
+/// The verifier id of a summary that somebody writes on their own machine. Whose word it is, the signature says.
+pub fn local_verifier() -> String {
+    format!("{REPOSITORY}/local-verify")
+}
+
 /// The canonical name of a published template, without a tag.
 pub fn template_image(template: &str) -> String {
     format!("{IMAGES}/{template}")

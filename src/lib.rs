@@ -25,7 +25,9 @@ pub mod sigstore;
 // The outside world.
 pub mod adapters;
 // The verbs: what a person types, in terms of the above.
+pub mod audit;
 pub mod build;
+pub mod cases;
 pub mod describe;
 pub mod launch;
 pub mod lock;

@@ -9,9 +9,12 @@ mod licence;
 mod name;
 pub mod pattern;
 mod predicate;
+mod project;
 mod purl;
 mod rule;
+pub mod seal;
 pub mod signer;
+mod summary;
 mod threshold;
 pub mod verdict;
 
@@ -74,6 +77,7 @@ pub struct Policy {
     sha256: Digest,
     rules: Vec<Rule>,
     withdrawn: Vec<Withdrawn>,
+    project: Option<Box<Policy>>,
 }
 
 #[derive(Debug)]
@@ -183,11 +187,19 @@ impl Policy {
         }
     }
 
-    /// Judges an image. `now` is used for freshness alone.
+    /// Judges an image, by the project's policy too where there is one. `now` is used for freshness alone.
     ///
     /// # Errors
     /// When two rules fit the image equally well.
     pub fn evaluate(&self, evidence: &Evidence, now: Timestamp) -> Result<Verdict, PolicyError> {
+        let own = self.evaluate_alone(evidence, now)?;
+        match &self.project {
+            Some(project) => Ok(own.and(project.evaluate_alone(evidence, now)?)),
+            None => Ok(own),
+        }
+    }
+
+    fn evaluate_alone(&self, evidence: &Evidence, now: Timestamp) -> Result<Verdict, PolicyError> {
         let subject = &evidence.subject;
         let found = self.rule_for(&subject.name)?;
         let mut verdict = Verdict {
@@ -198,6 +210,7 @@ impl Policy {
             attestations: Vec::new(),
             rejections: evidence.rejected.clone(),
             basis: None,
+            project: None,
         };
         let withdrawn = self.withdrawn.iter().find(|entry| [subject.digest, subject.manifest].contains(&entry.digest));
         if let Some(entry) = withdrawn {

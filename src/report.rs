@@ -3,17 +3,21 @@
 //! Text from strangers passes [`shown`] on its way to a terminal, and [`json`] on its way into JSON: no control
 //! character, no invisible one, nothing that turns text around leaves this room.
 
+mod document;
+pub(crate) mod github;
+mod text;
+
 use std::fmt::Write as _;
 
+use bulla::audit::Standing;
 use bulla::class::{Class, Classified};
 use bulla::content::Digest;
-use bulla::policy::Policy;
-use bulla::policy::verdict::{Status, Verdict};
+use bulla::policy::verdict::Verdict;
 use bulla::reference::PinnedReference;
-use bulla::sigstore::Signer;
-use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json as object};
+
+pub(crate) use document::{failure_json, verdict_json};
+pub(crate) use text::verdict_text;
 
 /// What a run ends in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +41,17 @@ impl From<Class> for Exit {
             1 => Self::Denied,
             2 => Self::Misused,
             _ => Self::Undecided,
+        }
+    }
+}
+
+impl From<Standing> for Exit {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Admitted => Self::Done,
+            Standing::Denied => Self::Denied,
+            Standing::Misused => Self::Misused,
+            Standing::Undecided => Self::Undecided,
         }
     }
 }
@@ -69,8 +84,6 @@ impl<E: Classified> From<E> for Failure {
 const SHOWN: usize = 400;
 /// Most lines of it.
 const SHOWN_LINES: usize = 40;
-/// Longest text in a verdict as JSON, in characters.
-const RECORDED: usize = 2_000;
 
 /// Foreign text, fit for a terminal: control, format and direction characters escaped, cut to a sensible length.
 pub(crate) fn shown(text: &str) -> String {
@@ -82,7 +95,7 @@ pub(crate) fn shown(text: &str) -> String {
         }
         match character {
             '\n' => safe.push(' '),
-            character if is_invisible(character) => {
+            character if is_invisible(character) || (character == '[' && safe.ends_with(OLD_COMMAND)) => {
                 let _ = write!(safe, "\\u{{{:x}}}", u32::from(character));
             }
             character => safe.push(character),
@@ -90,6 +103,9 @@ pub(crate) fn shown(text: &str) -> String {
     }
     safe
 }
+
+/// What makes GitHub's runner take `##[add-mask]x` for a command, wherever in a line it stands, when a `[` follows.
+const OLD_COMMAND: &str = "##";
 
 /// Control characters, and those that hide or turn what stands beside them.
 fn is_invisible(character: char) -> bool {
@@ -105,7 +121,7 @@ pub(crate) fn json(value: &impl Serialize) -> String {
     let plain = serde_json::to_string_pretty(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
     let mut safe = String::with_capacity(plain.len() + 1);
     for character in plain.chars() {
-        if character != '\n' && is_invisible(character) {
+        if (character != '\n' && is_invisible(character)) || (character == '[' && safe.ends_with(OLD_COMMAND)) {
             let mut units = [0_u16; 2];
             for unit in character.encode_utf16(&mut units) {
                 let _ = write!(safe, "\\u{unit:04x}");
@@ -133,167 +149,9 @@ pub(crate) struct Question {
     pub(crate) notes: Vec<String>,
 }
 
-/// The verdict as `bulla.verdict/v1`. With a failure the same document carries it and whatever was known.
-pub(crate) fn verdict_json(
-    question: &Question,
-    policy: Option<&Policy>,
-    outcome: Result<&Verdict, &Failure>,
-    now: Timestamp,
-) -> Value {
-    let mut document = object!({
-        "schema": "bulla.verdict/v1",
-        "tool": {"name": "bulla", "version": env!("CARGO_PKG_VERSION")},
-        "image": question.image,
-        "admitted": false,
-        "enforced": true,
-        "exit": 0,
-        "time": now.to_string(),
-        "checks": [],
-        "attestations": [],
-        "rejections": [],
-        "unsafe": question.unsafe_options,
-        "notes": question.notes,
-    });
-    if let Some(policy) = policy {
-        document["policy"] = object!({"source": policy.origin(), "sha256": policy.sha256()});
-    }
-    match outcome {
-        Ok(verdict) => fill_verdict(&mut document, verdict, policy),
-        Err(failure) => {
-            document["exit"] = object!(Exit::from(failure.class) as u8);
-            document["error"] = failure_json(failure);
-            if let Some(digest) = &question.digest {
-                document["digest"] = object!(digest);
-                document["reference"] = object!(question.reference.as_ref().map(ToString::to_string));
-            }
-        }
-    }
-    cut(&mut document);
-    document
-}
-
-/// Cuts every text of a document to a sensible length.
-fn cut(value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let Some((end, _)) = text.char_indices().nth(RECORDED) {
-                text.truncate(end);
-                text.push('…');
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(cut),
-        Value::Object(members) => members.values_mut().for_each(cut),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-/// An error as it stands in every document.
-pub(crate) fn failure_json(failure: &Failure) -> Value {
-    object!({"class": failure.class.as_str(), "code": failure.code, "message": failure.message})
-}
-
-fn fill_verdict(document: &mut Value, verdict: &Verdict, policy: Option<&Policy>) {
-    let subject = verdict.subject();
-    document["reference"] = object!(subject.reference.as_ref().map(ToString::to_string));
-    document["digest"] = object!(subject.digest);
-    document["manifest"] = object!(subject.manifest);
-    document["platform"] = object!(subject.platform.to_string());
-    document["admitted"] = object!(verdict.is_admitted());
-    document["enforced"] = object!(verdict.is_enforced());
-    document["exit"] = object!(exit_of(verdict) as u8);
-    document["policy"]["rule"] = object!(verdict.rule());
-    let rule = policy.zip(verdict.rule()).and_then(|(policy, rule)| policy.rules().get(rule));
-    let roots = rule.map(|rule| rule.signers.iter().filter_map(|signer| signer.root()).collect::<Vec<_>>());
-    if let Some(root) = roots.unwrap_or_default().first() {
-        document["trustRoot"] = object!({"source": root.source(), "sha256": root.sha256()});
-    }
-    document["checks"] = verdict
-        .checks()
-        .iter()
-        .map(|check| {
-            object!({
-                "requirement": check.requirement,
-                "code": check.code,
-                "class": check.class.map(Class::as_str),
-                "status": check.status.as_str(),
-                "message": check.message,
-                "attestation": check.attestation,
-            })
-        })
-        .collect();
-    document["attestations"] = verdict
-        .attestations()
-        .iter()
-        .map(|attested| {
-            object!({
-                "predicateType": attested.predicate_type,
-                "digest": attested.digest,
-                "signer": signer_json(&attested.signer),
-                "time": attested.time.map(|time| time.to_string()),
-                "logIndex": attested.log_index,
-                "satisfies": attested.satisfies,
-            })
-        })
-        .collect();
-    document["rejections"] = verdict
-        .rejections()
-        .iter()
-        .map(|rejected| {
-            let reason = &rejected.reason;
-            object!({
-                "digest": rejected.digest,
-                "class": reason.class.as_str(),
-                "code": reason.code,
-                "message": reason.message,
-            })
-        })
-        .collect();
-}
-
-fn signer_json(signer: &Signer) -> Value {
-    match signer {
-        Signer::Key { fingerprint } => object!({"key": fingerprint}),
-        Signer::Certificate(identity) => object!({"issuer": identity.issuer, "identity": identity.san.as_str()}),
-    }
-}
-
 /// The exit code of `verify`: an image that is not admitted is denied in every mode.
 pub(crate) fn exit_of(verdict: &Verdict) -> Exit {
     if verdict.is_admitted() { Exit::Done } else { Exit::Denied }
-}
-
-/// The verdict for a person: a line for each check, then the verdict with the pinned reference.
-pub(crate) fn verdict_text(question: &Question, policy: &Policy, verdict: &Verdict) -> String {
-    let mut text = String::new();
-    let subject = verdict.subject();
-    let pinned = subject.reference.as_ref().map_or_else(|| subject.digest.to_string(), ToString::to_string);
-    let _ = writeln!(text, "image   {}", shown(&question.image));
-    let rule = verdict.rule().map_or_else(|| "no rule".to_owned(), |rule| format!("rule {rule}"));
-    let _ = writeln!(text, "policy  {} ({rule})", shown(policy.origin()));
-    for note in &question.notes {
-        let _ = writeln!(text, "note    {}", shown(note));
-    }
-    for check in verdict.checks() {
-        let (mark, code) = match check.status {
-            Status::Pass => ("pass", String::new()),
-            Status::Fail => {
-                ("FAIL", check.class.map(|class| format!("{class} ")).unwrap_or_default() + check.code + ": ")
-            }
-            Status::Skipped => ("skip", String::new()),
-        };
-        let _ = writeln!(text, "{mark}    {:<11} {code}{}", shown(&check.requirement), shown(&check.message));
-    }
-    let unused = verdict.rejections().len();
-    if unused > 0 && !verdict.is_admitted() {
-        let _ = writeln!(text, "note    {unused} attached documents counted for nothing; --json lists them");
-    }
-    let word = match (verdict.is_admitted(), verdict.is_enforced()) {
-        (true, _) => "ADMITTED",
-        (false, true) => "DENIED",
-        (false, false) => "DENIED (not enforced at launch)",
-    };
-    let _ = writeln!(text, "{word} {pinned} {}", shown(&subject.platform.to_string()));
-    text
 }
 
 /// An error for a person, on standard error.
@@ -311,6 +169,7 @@ fn shown_lines(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json as object};
 
     #[test]
     fn k07_foreign_text_cannot_move_the_cursor() {
@@ -322,5 +181,17 @@ mod tests {
         assert!(printed.chars().all(|character| character == '\n' || !is_invisible(character)), "{printed:?}");
         let back: Value = serde_json::from_str(&printed).unwrap();
         assert_eq!(back["x"], hostile);
+    }
+
+    #[test]
+    fn k07_foreign_text_is_no_command_to_a_runner_that_reads_along() {
+        for hostile in ["x ##[stop-commands]y", "##[[add-mask]y", "###[error]", "a\n::error::b"] {
+            let text = shown(hostile);
+            assert!(!text.contains("##[") && !text.starts_with("::"), "{text}");
+            let printed = json(&object!({"x": [hostile], "##[error]": "#"}));
+            assert!(!printed.contains("##["), "{printed}");
+            let back: Value = serde_json::from_str(&printed).unwrap();
+            assert_eq!(back["x"][0], hostile);
+        }
     }
 }

@@ -21,6 +21,8 @@ mod timestamp;
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use sigstore_types::{Artifact, Sha256Hash};
 
@@ -32,7 +34,7 @@ pub use rejection::Rejection;
 pub use root::{Instance, TrustRoot, TrustRootError};
 
 use crate::attestation::Statement;
-use crate::attestation::bundle::{Bundle, BundleVersion};
+use crate::attestation::bundle::{Bundle, BundleVersion, Material};
 use crate::class::Class;
 use crate::content::Digest;
 
@@ -125,6 +127,7 @@ pub struct VerifiedAttestation {
     subject: Digest,
     statement: Arc<Statement>,
     evidence: Evidence,
+    log_id: Option<String>,
 }
 
 impl VerifiedAttestation {
@@ -161,6 +164,11 @@ impl VerifiedAttestation {
     /// The index of its log entry, as the log signed it.
     pub fn log_index(&self) -> Option<u64> {
         self.evidence.log_index
+    }
+
+    /// The id of the log of that entry, in hexadecimal digits: the digest of the log's key, for most logs.
+    pub fn log_id(&self) -> Option<&str> {
+        self.log_id.as_deref()
     }
 
     /// Whether it stands in a transparency log.
@@ -240,7 +248,32 @@ pub fn verify_bundle(
             format!("the statement is validly signed, and about something else than {subject}"),
         ));
     }
-    Ok(VerifiedAttestation { bundle_digest: *bundle.digest(), subject: *subject, statement, evidence })
+    // Every entry was verified under the log that it names; the index is of the first.
+    let entry = bundle.log_entries().next().filter(|_| evidence.logged);
+    let log_id = entry.map(|entry| hex(entry.log_id.key_id.as_bytes()));
+    Ok(VerifiedAttestation { bundle_digest: *bundle.digest(), subject: *subject, statement, evidence, log_id })
+}
+
+/// Who a bundle says signed it, for a person to read. Nobody verified that, and nothing may be decided by it.
+pub fn unverified_signer(bundle: &Bundle) -> String {
+    match bundle.material() {
+        Material::Certificate => {
+            let certificate = bundle.sigstore().signing_certificate();
+            let identity = certificate.and_then(|der| Identity::from_certificate(der.as_bytes()).ok());
+            let unreadable = || "a certificate that names nobody".to_owned();
+            identity.map_or_else(unreadable, |identity| Signer::Certificate(Box::new(identity)).to_string())
+        }
+        Material::PublicKey { hint: "" } => "a key, without saying which".to_owned(),
+        // cosign's hint is the base64 of the fingerprint by which keys are named here.
+        Material::PublicKey { hint } => match STANDARD.decode(hint) {
+            Ok(raw) if raw.len() == 32 => format!("the key sha256:{}", hex(&raw)),
+            _ => format!("the key {hint:?}"),
+        },
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Verifies that a bundle is a signature over, or an attestation about, a blob: for clients of the Sigstore protocol.

@@ -11,7 +11,7 @@ use crate::class::{Class, Classified};
 use crate::content::{Digest, Document, limits};
 use crate::oci::{Descriptor, ImageConfig, ImageManifest, Manifest, OciError, Platform, names};
 use crate::policy::verdict::{Reason, Rejected, Subject, Verdict};
-use crate::policy::{Candidate, Evidence, Origin, Policy, PolicyError, Requirement};
+use crate::policy::{Candidate, Evidence, Origin, Policy, PolicyError, Rule};
 use crate::reference::PinnedReference;
 
 /// Why no verdict could be reached.
@@ -78,19 +78,25 @@ pub fn verify(
 ) -> Result<Verdict, VerifyError> {
     let store = target.store;
     let subject = examine(target, platform)?;
-    let (require, about) = match policy.rule_for(&subject.name)? {
-        Some((_, rule)) => (rule.require.as_slice(), rule.subjects(&subject)),
-        None => (&[][..], Vec::new()),
-    };
+    let rules = policy.rules_for(&subject.name)?;
+    let about = about(&rules, &subject);
     let referrers = all_referrers(&about, |digest| store.referrers(digest))?;
     let is_remembered = referrers.remembered;
-    let verdict = policy.evaluate(&gather(store, subject.clone(), require, referrers, supplied)?, now)?;
+    let verdict = policy.evaluate(&gather(store, subject.clone(), &rules, referrers, supplied)?, now)?;
     if verdict.is_admitted() || !is_remembered {
         return Ok(verdict);
     }
     // What is missing may have been attached since.
     let referrers = all_referrers(&about, |digest| store.referrers_now(digest))?;
-    Ok(policy.evaluate(&gather(store, subject, require, referrers, supplied)?, now)?)
+    Ok(policy.evaluate(&gather(store, subject, &rules, referrers, supplied)?, now)?)
+}
+
+/// The digests by which a statement may name the image, under any of the rules.
+fn about(rules: &[&Rule], subject: &Subject) -> Vec<Digest> {
+    let mut digests: Vec<Digest> = rules.iter().flat_map(|rule| rule.subjects(subject)).collect();
+    digests.sort_unstable();
+    digests.dedup();
+    digests
 }
 
 /// What is attached to any of the digests.
@@ -158,21 +164,11 @@ fn parse(served: &Served) -> Result<Manifest, VerifyError> {
 fn gather(
     store: &dyn Store,
     subject: Subject,
-    require: &[Requirement],
+    rules: &[&Rule],
     referrers: Referrers,
     supplied: &[Vec<u8>],
 ) -> Result<Evidence, VerifyError> {
-    let mut evidence = Evidence {
-        subject,
-        origin: Origin::Published,
-        candidates: Vec::new(),
-        rejected: Vec::new(),
-        passed_over: Vec::new(),
-        legacy: Vec::new(),
-    };
-    for bytes in supplied {
-        evidence.add(Digest::of(bytes), bytes, None);
-    }
+    let mut evidence = evidence_of(subject, supplied);
     for (digest, message) in referrers.ignored {
         evidence.reject(digest, Class::Format, "unusable-referrer", message);
     }
@@ -181,7 +177,7 @@ fn gather(
     for manifest in &referrers.manifests {
         match bundle_layer(manifest) {
             Ok((layer, hint)) => {
-                if hint.as_deref().is_none_or(|hint| require.iter().any(|requirement| requirement.asks_for(hint))) {
+                if hint.as_deref().is_none_or(|hint| is_asked_for(rules, hint)) {
                     wanted.push((manifest.digest, layer.clone(), hint));
                 } else if let Some(hint) = hint {
                     evidence.passed_over.push(hint);
@@ -201,6 +197,26 @@ fn gather(
         }
     }
     Ok(evidence)
+}
+
+fn is_asked_for(rules: &[&Rule], predicate_type: &str) -> bool {
+    rules.iter().flat_map(|rule| &rule.require).any(|requirement| requirement.asks_for(predicate_type))
+}
+
+/// What bundles alone say about an image.
+pub fn evidence_of(subject: Subject, bundles: &[Vec<u8>]) -> Evidence {
+    let mut evidence = Evidence {
+        subject,
+        origin: Origin::Published,
+        candidates: Vec::new(),
+        rejected: Vec::new(),
+        passed_over: Vec::new(),
+        legacy: Vec::new(),
+    };
+    for bytes in bundles {
+        evidence.add(Digest::of(bytes), bytes, None);
+    }
+    evidence
 }
 
 /// Whether an error says that this one blob is bad, and not that the store cannot be asked.

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
@@ -86,6 +86,34 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, StateError> {
     Ok(content::read_bounded(file, limit, &path.display().to_string())?)
 }
 
+/// Reads a file below a folder that comes from elsewhere: nothing on the way from `root` is a link, and nothing leads
+/// out of it.
+pub fn read_file_below(root: &Path, name: &Path, limit: u64) -> Result<Vec<u8>, StateError> {
+    let refused =
+        |path: &Path, reason: &str| StateError::io("read", path)(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    let mut path = root.to_owned();
+    for part in name.components() {
+        let Component::Normal(part) = part else {
+            return Err(refused(name, "it has to be a path that stays below its folder"));
+        };
+        path.push(part);
+        if path.is_symlink() {
+            return Err(refused(&path, "it is a symbolic link"));
+        }
+    }
+    let file = open_plain(File::options().read(true), Links::Refused, &path).map_err(StateError::io("read", &path))?;
+    Ok(content::read_bounded(file, limit, &path.display().to_string())?)
+}
+
+/// What is in a folder, in the order of the names.
+pub fn entries(folder: &Path) -> Result<Vec<PathBuf>, StateError> {
+    let entries = fs::read_dir(folder).map_err(StateError::io("read", folder))?;
+    let paths: Result<Vec<PathBuf>, io::Error> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut paths = paths.map_err(StateError::io("read", folder))?;
+    paths.sort();
+    Ok(paths)
+}
+
 /// What is done about a symbolic link in the last place of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Links {
@@ -127,6 +155,21 @@ pub(crate) fn write_file_with(path: &Path, write: impl FnOnce(&mut File) -> io::
     let failed = |source| StateError::Io { action: "write", path: path.to_owned(), source };
     write(aside.as_file_mut()).map_err(failed)?;
     keep(aside, path)
+}
+
+/// Adds to the end of a file, which is created where it is not there.
+pub fn append_file(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    open_plain(File::options().create(true).append(true), Links::Followed, path)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(StateError::io("write", path))
+}
+
+/// Removes a file, if it is there.
+pub fn remove_file(path: &Path) -> Result<(), StateError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a file that only its owner may read, as a whole, and never over another: what it would replace (a private

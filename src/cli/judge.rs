@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bulla::content::{Digest, MalformedDigest};
 use bulla::oci::Platform;
 use clap::{Args, Subcommand};
 
@@ -23,6 +24,27 @@ pub(crate) struct PolicyArgs {
     /// What there must be, with --key or --identity [default: signature,provenance,sbom]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) require: Vec<String>,
+    #[command(flatten)]
+    pub(crate) guard: GuardArgs,
+}
+
+/// Which policy it has to be, and what is asked for on top of it.
+#[derive(Debug, Args, Clone, Default)]
+pub(crate) struct GuardArgs {
+    /// Ask also for what .bulla/policy.toml of a project asks for [default: of the working directory's]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
+    pub(crate) project: Option<PathBuf>,
+    /// Refuse any policy but the one with this pin, which `policy check` prints
+    #[arg(long, value_name = "HEX", value_parser = pin)]
+    pub(crate) policy_sha256: Option<Digest>,
+    /// Refuse a policy that was not signed with this public key (see `policy sign`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy_signer: Option<PathBuf>,
+}
+
+/// A SHA-256, with or without the name of the algorithm before it.
+fn pin(text: &str) -> Result<Digest, MalformedDigest> {
+    Digest::from_hex(text.strip_prefix("sha256:").unwrap_or(text))
 }
 
 /// How an image is found.
@@ -61,6 +83,15 @@ pub(crate) struct VerifyArgs {
     /// A Sigstore bundle to judge beside what is attached to the image
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: Vec<PathBuf>,
+    /// Write the verdict to this file as a SLSA verification summary
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vsa: Option<PathBuf>,
+    /// Sign that summary with this private key: the file is a Sigstore bundle then
+    #[arg(long, value_name = "FILE", requires = "vsa")]
+    pub(crate) vsa_key: Option<PathBuf>,
+    /// Tell GitHub Actions too: annotations, and a summary of the step [default: where GITHUB_ACTIONS is true]
+    #[arg(long)]
+    pub(crate) github: bool,
     /// Print the verdict as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
@@ -98,5 +129,19 @@ pub(crate) enum PolicyCommand {
         /// The policy file [default: the one that would apply]
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
+    },
+    /// Judge the cases beside a policy, and say where it decides otherwise than they expect
+    Test {
+        /// A policy with a file of cases beside it, such a file, or a folder of them [default: the policy that would
+        /// apply]
+        path: Option<PathBuf>,
+    },
+    /// Sign a policy, with the files that it names: FILE.sigstore.json, beside it
+    Sign {
+        /// The policy file
+        file: PathBuf,
+        /// The private key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
     },
 }

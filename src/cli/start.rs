@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::SourceArgs;
+use super::{GuardArgs, SourceArgs};
 
 /// `bulla launch`
 #[derive(Debug, Args)]
@@ -14,6 +14,8 @@ pub(crate) struct LaunchArgs {
     /// Policy file; without one: the user's, else the system's, else the one inside bulla
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) guard: GuardArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     /// Which program runs containers [default: the first that works]

@@ -1,17 +1,21 @@
-//! `verify`, `audit`, `policy`: what judges and starts nothing.
+//! `verify` and `audit`: what judges and starts nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bulla::adapters::state;
+use bulla::attestation::Statement;
+use bulla::attestation::predicate_types;
+use bulla::audit::{self, AuditReport, Line, Standing};
 use bulla::content::limits;
 use bulla::policy::Policy;
 use bulla::policy::verdict::Verdict;
 use bulla::verify;
-use serde_json::{Value, json as object};
+use serde_json::{Map, Value, json as object};
 
-use super::{World, chosen_policy, open, parse_image, print, read_policy, shout};
-use crate::cli::{AuditArgs, PolicyArgs, SourceArgs, VerifyArgs};
-use crate::report::{Exit, Failure, Question, exit_of, failure_json, json, shown, verdict_json, verdict_text};
+use super::make::private_key;
+use super::{World, chosen_policy, open, parse_image, print, shout, tell};
+use crate::cli::{AuditArgs, SourceArgs, VerifyArgs};
+use crate::report::{Exit, Failure, Question, exit_of, failure_json, github, json, shown, verdict_json, verdict_text};
 
 /// Judges one image under a policy that was read.
 pub(crate) fn judge(
@@ -29,13 +33,15 @@ pub(crate) fn judge(
 pub(crate) fn verify(args: &VerifyArgs, world: &World) -> Result<Exit, Failure> {
     let mut question = Question { image: args.image.clone(), ..Question::default() };
     let policy = chosen_policy(&args.policy, world);
-    let outcome = match &policy {
+    let judged = match &policy {
         Ok(policy) => read_bundles(args)
             .and_then(|bundles| judge(&args.image, &args.source, policy, &bundles, world, &mut question)),
         Err(failure) => Err(failure.clone()),
     };
     let policy = policy.ok();
+    let outcome = write_summary(args, policy.as_ref(), judged, world);
     shout(&question.unsafe_options);
+    tell_github(args, &question, policy.as_ref(), outcome.as_ref(), world);
     if args.json {
         print(&json(&verdict_json(&question, policy.as_ref(), outcome.as_ref(), world.now)))?;
     }
@@ -47,10 +53,63 @@ pub(crate) fn verify(args: &VerifyArgs, world: &World) -> Result<Exit, Failure> 
 }
 
 fn read_bundles(args: &VerifyArgs) -> Result<Vec<Vec<u8>>, Failure> {
-    let read = |file: &std::path::PathBuf| {
-        state::read_file(file, limits::BUNDLE).map_err(|error| Failure::usage(error.to_string()))
-    };
+    let read =
+        |file: &PathBuf| state::read_file(file, limits::BUNDLE).map_err(|error| Failure::usage(error.to_string()));
     args.bundle.iter().map(read).collect()
+}
+
+/// Writes the verdict as a verification summary where that was asked for. Without a verdict, or if it cannot be
+/// written, no summary of an earlier one stays behind: it would be taken for this one's.
+fn write_summary(
+    args: &VerifyArgs,
+    policy: Option<&Policy>,
+    judged: Result<Verdict, Failure>,
+    world: &World,
+) -> Result<Verdict, Failure> {
+    let Some(file) = &args.vsa else { return judged };
+    let written = judged.and_then(|verdict| match policy {
+        Some(policy) => {
+            state::write_file(file, &summary(args, policy, &verdict, world)?)?;
+            Ok(verdict)
+        }
+        None => Ok(verdict),
+    });
+    if written.is_err() {
+        state::remove_file(file)?;
+    }
+    written
+}
+
+/// The statement, or the bundle around it.
+fn summary(args: &VerifyArgs, policy: &Policy, verdict: &Verdict, world: &World) -> Result<Vec<u8>, Failure> {
+    let subject = verdict.subject();
+    let summary = verdict.summary(policy, env!("CARGO_PKG_VERSION"), world.now);
+    let statement = Statement::write(&subject.name, &subject.digest, predicate_types::VSA, &summary.write())?;
+    match &args.vsa_key {
+        Some(key) => Ok(private_key(key, world)?.sign_statement(&statement)?),
+        None => Ok(statement),
+    }
+}
+
+/// Tells GitHub Actions, where this runs there or was asked to: on standard error, so that standard output stays one
+/// document. That the summary cannot be written changes nothing about the verdict.
+fn tell_github(
+    args: &VerifyArgs,
+    question: &Question,
+    policy: Option<&Policy>,
+    outcome: Result<&Verdict, &Failure>,
+    world: &World,
+) {
+    if !args.github && world.var("GITHUB_ACTIONS").is_none_or(|value| value != "true") {
+        return;
+    }
+    let annotations = github::annotations(question, outcome);
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), annotations.as_bytes());
+    let Some(file) = world.var("GITHUB_STEP_SUMMARY").filter(|file| !file.is_empty()) else { return };
+    let summary = github::summary(question, policy, outcome);
+    if let Err(error) = state::append_file(Path::new(&file), summary.as_bytes()) {
+        tell(&format!("the summary of the step was not written: {error}"));
+    }
 }
 
 /// A verdict for each image. The exit code is the worst: undecided, then wrong, then denied, then admitted.
@@ -61,102 +120,60 @@ pub(crate) fn audit(args: &AuditArgs, world: &World) -> Result<Exit, Failure> {
         let error = failure_json(failure);
         print(&json(&object!({"schema": AUDIT_SCHEMA, "exit": exit, "verdicts": [], "error": error})))?;
     }
-    let (worst, verdicts, table) = audited?;
+    let (report, verdicts) = audited?;
+    let worst = Exit::from(report.worst());
     if args.json {
-        print(&json(&object!({"schema": AUDIT_SCHEMA, "exit": worst as u8, "verdicts": verdicts})))?;
+        let count = |standing: Standing| (standing.as_str().to_owned(), object!(report.count(standing)));
+        let summary: Map<String, Value> = Standing::ALL.into_iter().map(count).collect();
+        print(&json(&object!({
+            "schema": AUDIT_SCHEMA, "exit": worst as u8, "summary": summary, "verdicts": verdicts,
+        })))?;
     } else {
-        print(&table)?;
+        let table = report.lines.iter().map(|line| {
+            let safe = Line { image: shown(&line.image), why: shown(&line.why), ..line.clone() };
+            format!("{safe}\n")
+        });
+        print(&table.collect::<String>())?;
     }
     Ok(worst)
 }
 
 const AUDIT_SCHEMA: &str = "bulla.audit/v1";
 
-/// The worst exit code, every verdict, and a table of them.
-fn audit_each(args: &AuditArgs, world: &World) -> Result<(Exit, Vec<Value>, String), Failure> {
+/// How it stands with each, and every verdict.
+fn audit_each(args: &AuditArgs, world: &World) -> Result<(AuditReport, Vec<Value>), Failure> {
     let policy = chosen_policy(&args.policy, world)?;
     let mut images = args.images.clone();
     if let Some(file) = &args.file {
-        images.extend(read_list(file)?);
+        images.extend(audit::list(&read_list(file)?));
     }
     if images.is_empty() {
         return Err(Failure::usage("there is nothing to audit: name images, or give --file"));
     }
-    let mut worst = Exit::Done;
+    let mut report = AuditReport::default();
     let mut verdicts = Vec::new();
-    let mut table = String::new();
     let mut unsafe_options = Vec::new();
     for image in images {
         let mut question = Question { image: image.clone(), ..Question::default() };
         let outcome = judge(&image, &args.source, &policy, &[], world, &mut question);
-        let (word, why, exit) = match &outcome {
-            Ok(verdict) if verdict.is_admitted() => ("admitted", verdict.subject().digest.to_string(), Exit::Done),
-            Ok(verdict) => {
-                let failed = verdict.checks().iter().filter(|check| check.class.is_some());
-                let codes: Vec<String> = failed.map(|check| format!("{} {}", check.requirement, check.code)).collect();
-                ("DENIED", codes.join(", "), exit_of(verdict))
-            }
-            Err(failure) if Exit::from(failure.class) == Exit::Denied => {
-                ("DENIED", failure.message.clone(), Exit::Denied)
-            }
-            Err(failure) => ("undecided", failure.message.clone(), Exit::from(failure.class)),
-        };
-        worst = if exit as u8 > worst as u8 { exit } else { worst };
-        table.push_str(&format!("{word:<10} {}  {}\n", shown(&image), shown(&why)));
+        report.lines.push(match &outcome {
+            Ok(verdict) => Line::judged(&image, verdict),
+            Err(failure) => Line::failed(&image, failure.class, &failure.message),
+        });
         verdicts.push(verdict_json(&question, Some(&policy), outcome.as_ref(), world.now));
         unsafe_options.append(&mut question.unsafe_options);
     }
     shout(&unsafe_options);
-    Ok((worst, verdicts, table))
+    Ok((report, verdicts))
 }
 
-/// A reference on each line; empty lines and lines that start with # are passed over.
-fn read_list(file: &Path) -> Result<Vec<String>, Failure> {
+/// The text of a list of images.
+fn read_list(file: &Path) -> Result<String, Failure> {
     let bytes = if file == Path::new("-") {
         bulla::content::read_bounded(std::io::stdin().lock(), limits::OWN_FILE, "standard input")
             .map_err(|error| Failure::usage(error.to_string()))?
     } else {
         state::read_file(file, limits::OWN_FILE).map_err(|error| Failure::usage(error.to_string()))?
     };
-    let text = String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not text", file.display())))?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(lines.map(str::to_owned).collect())
-}
-
-pub(crate) fn check_policy(file: Option<&Path>, world: &World) -> Result<Exit, Failure> {
-    let policy = match file {
-        Some(file) => read_policy(file)?,
-        None => chosen_policy(&PolicyArgs::default(), world)?,
-    };
-    print(&format!("{} can be used: {} rules, {}\n", shown(policy.origin()), policy.rules().len(), policy.sha256()))?;
-    Ok(Exit::Done)
-}
-
-pub(crate) fn explain_policy(image: &str, file: Option<&Path>, world: &World) -> Result<Exit, Failure> {
-    let args = PolicyArgs { policy: file.map(Path::to_owned), ..PolicyArgs::default() };
-    let policy = chosen_policy(&args, world)?;
-    let name = match parse_image(image)? {
-        bulla::reference::ImageName::Registry(reference) => reference.repository.to_string(),
-        bulla::reference::ImageName::Template(template) => bulla::home::template_image(&template),
-        bulla::reference::ImageName::Layout { .. } => {
-            return Err(Failure::usage("a layout has no name of its own; write oci/NAME, or the name given to --as"));
-        }
-    };
-    let Some((index, rule)) = policy.rule_for(&name)? else {
-        print(&format!("no rule of {} names {name}: it is denied\n", shown(policy.origin())))?;
-        return Ok(Exit::Denied);
-    };
-    let mut text = format!("{name}: rule {index} of {}\n", shown(policy.origin()));
-    for requirement in &rule.require {
-        let by = match rule.threshold(requirement) {
-            1 => String::new(),
-            count => format!(" by {count} different signers"),
-        };
-        text.push_str(&format!("  requires {}{by}\n", shown(requirement.as_str())));
-    }
-    for signer in &rule.signers {
-        text.push_str(&format!("  signed by {}\n", shown(&signer.to_string())));
-    }
-    print(&text)?;
-    Ok(Exit::Done)
+    String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not text", file.display())))
 }

@@ -20,7 +20,8 @@ use crate::report::{Exit, Failure, Question, failure_text, json, verdict_json, v
 /// Judges, then replaces this process by the container's. Returns only when nothing was started, or for a dry run.
 pub(crate) fn launch(args: &LaunchArgs, world: &World) -> u8 {
     let mut question = Question { image: args.image.clone(), ..Question::default() };
-    let policy = chosen_policy(&PolicyArgs { policy: args.policy.clone(), ..PolicyArgs::default() }, world);
+    let (policy, guard) = (args.policy.clone(), args.guard.clone());
+    let policy = chosen_policy(&PolicyArgs { policy, guard, ..PolicyArgs::default() }, world);
     let decided = policy.as_ref().map_err(Clone::clone).and_then(|policy| decide(args, policy, world, &mut question));
     let policy = policy.ok();
     if !args.json {

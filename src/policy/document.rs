@@ -66,7 +66,7 @@ pub(super) fn read(text: &str, origin: &str, load: Load<'_>) -> Result<Policy, P
         let digest = entry.digest.parse().map_err(|error| malformed(format!("deny {index}: {error}")))?;
         withdrawn.push(Withdrawn { digest, reason: entry.reason });
     }
-    Ok(Policy { origin: origin.to_owned(), sha256: Digest::of(text.as_bytes()), rules, withdrawn })
+    Ok(Policy { origin: origin.to_owned(), sha256: Digest::of(text.as_bytes()), rules, withdrawn, project: None })
 }
 
 pub(super) fn of_signer(signer: TrustedSigner, require: Vec<Requirement>) -> Policy {
@@ -89,5 +89,5 @@ pub(super) fn of_signer(signer: TrustedSigner, require: Vec<Requirement>) -> Pol
         scan: ScanRule::default(),
         summary: None,
     };
-    Policy { origin, sha256: Digest::of(described.as_bytes()), rules: vec![rule], withdrawn: Vec::new() }
+    Policy { origin, sha256: Digest::of(described.as_bytes()), rules: vec![rule], withdrawn: Vec::new(), project: None }
 }

@@ -1,6 +1,7 @@
 //! One rule against what was found about an image: a check for each requirement, and what became of every bundle.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -10,9 +11,9 @@ use crate::class::Class;
 use crate::content::Digest;
 use crate::policy::predicate;
 use crate::policy::threshold::{self, Met};
-use crate::policy::verdict::{Attested, Check, Reason, Rejected, Status, Subject, Verdict};
+use crate::policy::verdict::{Attested, Check, Reason, Rejected, Root, Status, Subject, Verdict};
 use crate::policy::{Candidate, Evidence, Rebuild, Requirement, Rule};
-use crate::sigstore::{self, VerifiedAttestation};
+use crate::sigstore::{self, TrustRoot, VerifiedAttestation};
 
 impl Rule {
     /// One check for each requirement; also records what was verified and what was not.
@@ -46,11 +47,21 @@ impl Rule {
             verdict.checks.push(match best {
                 _ if counted => passed(requirement, &chosen[..needed]),
                 _ if !chosen.is_empty() => failed(requirement.as_str(), too_few(requirement, &chosen, needed)),
-                Some((reason, digest)) => Check { attestation: Some(digest), ..failed(requirement.as_str(), reason) },
-                None => failed(requirement.as_str(), self.nothing_attached(requirement, evidence)),
+                Some((reason, digest)) => {
+                    let (found, wanted) = self.found_and_wanted(requirement, evidence, &reason);
+                    Check { attestation: Some(digest), found, wanted, ..failed(requirement.as_str(), reason) }
+                }
+                None => Check {
+                    found: seen(evidence),
+                    wanted: self.wanted(requirement),
+                    ..failed(requirement.as_str(), self.nothing_attached(requirement, evidence))
+                },
             });
             let satisfied = counted.then_some(requirement);
-            verdict.attestations.extend(chosen.iter().take(needed).map(|one| attested(&one.attestation, satisfied)));
+            let root = |one: &Met| one.entries.first().and_then(|entry| self.signers[*entry].who.root());
+            verdict
+                .attestations
+                .extend(chosen.iter().take(needed).map(|one| attested(&one.attestation, root(one), satisfied)));
         }
     }
 
@@ -152,6 +163,8 @@ impl Rule {
             class: None,
             message,
             attestation: None,
+            found: Vec::new(),
+            wanted: Vec::new(),
         };
         match (self.rebuild, published) {
             (Rebuild::Forbid, _) => refused("rebuild-forbidden", "the rule forbids local rebuilds".to_owned()),
@@ -175,19 +188,36 @@ impl Rule {
         }
     }
 
+    /// Who says to have signed what is attached, and who would have been believed: where it is the signer that nobody
+    /// trusts. Where the signer was right, the reason has both.
+    fn found_and_wanted(
+        &self,
+        requirement: &Requirement,
+        evidence: &Evidence,
+        reason: &Reason,
+    ) -> (Vec<String>, Vec<String>) {
+        if !matches!(reason.class, Class::Identity | Class::Signature | Class::Trust) {
+            return (Vec::new(), Vec::new());
+        }
+        let candidates = evidence.candidates.iter().filter(|one| requirement.asks_for(&one.predicate_type));
+        let found = sorted(candidates.map(|one| sigstore::unverified_signer(&one.bundle)));
+        (found, self.wanted(requirement))
+    }
+
+    /// The signers whose word would do.
+    fn wanted(&self, requirement: &Requirement) -> Vec<String> {
+        let signers = self.signers.iter().filter(|signer| signer.may_satisfy(requirement));
+        signers.map(|signer| signer.who.to_string()).collect()
+    }
+
     fn nothing_attached(&self, requirement: &Requirement, evidence: &Evidence) -> Reason {
-        let mut seen: Vec<&str> = evidence.candidates.iter().map(|one| one.predicate_type.as_str()).collect();
-        seen.extend(evidence.passed_over.iter().map(String::as_str));
-        seen.sort_unstable();
-        seen.dedup();
+        let seen = seen(evidence);
         let mut message = match seen.as_slice() {
             [] => "nothing is attached to the image".to_owned(),
             types => format!("the image has attestations only of type {}", types.join(", ")),
         };
         message.push_str(&format!(", and the rule asks for a {} by ", requirement.as_str()));
-        let signers = self.signers.iter().filter(|signer| signer.may_satisfy(requirement));
-        let signers: Vec<String> = signers.map(|signer| signer.who.to_string()).collect();
-        message.push_str(&signers.join(" or "));
+        message.push_str(&self.wanted(requirement).join(" or "));
         if !evidence.legacy.is_empty() {
             message.push_str(&format!("; older formats were seen and are not read: {}", evidence.legacy.join(", ")));
         }
@@ -225,6 +255,8 @@ fn passed(requirement: &Requirement, chosen: &[&Met]) -> Check {
         class: None,
         message: format!("{kind} by {}", signers(chosen)),
         attestation: first.map(|one| *one.bundle_digest()),
+        found: Vec::new(),
+        wanted: Vec::new(),
     }
 }
 
@@ -238,13 +270,15 @@ fn signers(chosen: &[&Met]) -> String {
     chosen.iter().map(|one| one.attestation.signer().to_string()).collect::<Vec<_>>().join(" and ")
 }
 
-fn attested(attestation: &VerifiedAttestation, satisfied: Option<&Requirement>) -> Attested {
+fn attested(attestation: &VerifiedAttestation, root: Option<&TrustRoot>, satisfied: Option<&Requirement>) -> Attested {
     Attested {
         digest: *attestation.bundle_digest(),
         predicate_type: attestation.statement().predicate_type.clone(),
         signer: attestation.signer().clone(),
         time: attestation.times().iter().max().copied(),
         log_index: attestation.log_index(),
+        log_id: attestation.log_id().map(str::to_owned),
+        root: root.map(|root| Root { source: root.source().to_owned(), sha256: *root.sha256() }),
         satisfies: satisfied.iter().map(|requirement| requirement.as_str().to_owned()).collect(),
     }
 }
@@ -257,7 +291,24 @@ pub(super) fn failed(requirement: &str, reason: Reason) -> Check {
         class: Some(reason.class),
         message: reason.message,
         attestation: None,
+        found: Vec::new(),
+        wanted: Vec::new(),
     }
+}
+
+/// Most signers or types that a check lists: of more nobody reads the rest.
+const LISTED: usize = 16;
+
+/// The predicate types of what is attached, believed or not.
+fn seen(evidence: &Evidence) -> Vec<String> {
+    let types = evidence.candidates.iter().map(|one| one.predicate_type.clone());
+    sorted(types.chain(evidence.passed_over.iter().cloned()))
+}
+
+/// Each once, in order, and not more than somebody reads.
+fn sorted(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let texts: BTreeSet<String> = texts.collect();
+    texts.into_iter().take(LISTED).collect()
 }
 
 /// How far an attestation came before it failed: of several failures the one that came furthest explains most.

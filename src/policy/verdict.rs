@@ -62,8 +62,13 @@ pub struct Check {
     pub class: Option<Class>,
     /// For a person.
     pub message: String,
-    /// Digest of the bundle that satisfied it.
+    /// Digest of the bundle that satisfied it, or that came closest.
     pub attestation: Option<Digest>,
+    /// Where it failed: what is there in its place. Who signed, as the bundles themselves say and nobody verified; or,
+    /// where nothing of the type is attached, which types are.
+    pub found: Vec<String>,
+    /// Where it failed for want of the right signer: who would have been.
+    pub wanted: Vec<String>,
 }
 
 /// An attestation that was verified and whose signer the policy names, whatever else became of it.
@@ -79,8 +84,21 @@ pub struct Attested {
     pub time: Option<Timestamp>,
     /// Its place in the transparency log.
     pub log_index: Option<u64>,
+    /// Which log that is: its key's id, in hexadecimal digits.
+    pub log_id: Option<String>,
+    /// The trust root under which it was verified; a key without a log has none.
+    pub root: Option<Root>,
     /// The requirements that it satisfies.
     pub satisfies: Vec<String>,
+}
+
+/// Which trust root: where it was read, and the digest of its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// Where it was read from.
+    pub source: String,
+    /// Digest of its text.
+    pub sha256: Digest,
 }
 
 /// Something attached to the image that counted for nothing.
@@ -143,6 +161,15 @@ impl AdmittedImage {
     }
 }
 
+/// What a project's policy has to do with a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tightened {
+    /// Index of its rule that applied.
+    pub(super) rule: Option<usize>,
+    /// Where its checks begin, among all.
+    pub(super) checks_from: usize,
+}
+
 /// What an evaluation says.
 #[derive(Debug, Clone)]
 pub struct Verdict {
@@ -153,6 +180,7 @@ pub struct Verdict {
     pub(super) attestations: Vec<Attested>,
     pub(super) rejections: Vec<Rejected>,
     pub(super) basis: Option<Basis>,
+    pub(super) project: Option<Tightened>,
 }
 
 impl Verdict {
@@ -187,9 +215,20 @@ impl Verdict {
         self.rule
     }
 
-    /// Every check, in the order of the rule's requirements.
+    /// Every check, in the order of the rule's requirements; those of the project's policy after them.
     pub fn checks(&self) -> &[Check] {
         &self.checks
+    }
+
+    /// The checks of the project's policy, which stand last among all; none where there is no such policy.
+    pub fn project_checks(&self) -> &[Check] {
+        let from = self.project.map_or(self.checks.len(), |project| project.checks_from);
+        self.checks.get(from..).unwrap_or_default()
+    }
+
+    /// Index of the rule of the project's policy that applied, from 0.
+    pub fn project_rule(&self) -> Option<usize> {
+        self.project.and_then(|project| project.rule)
     }
 
     /// What was verified.
