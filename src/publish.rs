@@ -11,7 +11,7 @@ use crate::adapters::registry::{Pushed, Registry, RegistryStore};
 use crate::adapters::{Event, Progress, Served, Store, StoreError};
 use crate::class::{Class, Classified};
 use crate::content::{Digest, Document};
-use crate::oci::{self, Descriptor, ImageManifest, Manifest, OciError};
+use crate::oci::{self, Descriptor, ImageManifest, Manifest};
 use crate::reference::{LayoutImage, PinnedReference, Reference};
 
 /// What may happen although it mostly should not.
@@ -198,11 +198,8 @@ impl Load {
             Manifest::Index(index) => {
                 for entry in &index.manifests {
                     let (child, parsed) = part(from.manifest(&entry.digest)?, Some(&entry.media_type))?;
-                    let Manifest::Image(image) = parsed else {
-                        let reason = format!("entry {} is an index again", entry.digest);
-                        let source = OciError::Malformed { name: "image index", reason };
-                        return Err(StoreError::Document { what: load.root.digest.to_string(), source });
-                    };
+                    let nested = |source| StoreError::Document { what: format!("entry {}", entry.digest), source };
+                    let image = parsed.into_image().map_err(nested)?;
                     load.image_blobs.extend(blobs_of(&image));
                     subjects.push(child.digest);
                     load.children.push(child);

@@ -101,16 +101,11 @@ pub fn examine(target: Target<'_>, platform: Option<&Platform>) -> Result<Subjec
         Manifest::Index(index) => {
             let host = Platform::host();
             let platform = platform.unwrap_or(&host);
-            let refuse = |source| VerifyError::Image { what: root.digest.to_string(), source };
-            let child = index.select(platform).map_err(refuse)?;
+            let refuse = |what: Digest| move |source| VerifyError::Image { what: what.to_string(), source };
+            let child = index.select(platform).map_err(refuse(root.digest))?;
             let served = store.manifest(&child.digest)?;
-            let Manifest::Image(image) = parse(&Served { media_type: Some(child.media_type.clone()), ..served })?
-            else {
-                return Err(refuse(OciError::Malformed {
-                    name: "image index",
-                    reason: format!("its entry {} is an index itself", child.digest),
-                }));
-            };
+            let image = parse(&Served { media_type: Some(child.media_type.clone()), ..served })?;
+            let image = image.into_image().map_err(refuse(child.digest))?;
             (child.digest, image, Some(platform.clone()))
         }
     };

@@ -70,16 +70,15 @@ impl Attached {
     pub(crate) fn take(&mut self, hint: &Descriptor, came: Result<Served, StoreError>) -> Result<(), StoreError> {
         let read = came.and_then(|served| {
             crate::content::check(&served.raw, &hint.digest, hint.size, &format!("manifest {}", hint.digest))?;
-            let manifest = Manifest::parse(&served.raw, served.media_type.as_deref());
-            let manifest = manifest.map_err(|source| document(&hint.digest, source))?;
-            Ok((served, manifest))
+            let manifest = Manifest::parse(&served.raw, served.media_type.as_deref()).and_then(Manifest::into_image);
+            let parsed = manifest.map_err(|source| document(&hint.digest, source))?;
+            Ok(Document { raw: served.raw, digest: served.digest, parsed })
         });
         match read {
-            Ok((served, Manifest::Image(parsed))) => match self.objection(hint, &parsed) {
+            Ok(document) => match self.objection(hint, &document.parsed) {
                 Some(reason) => self.found.ignored.push((hint.digest, reason)),
-                None => self.found.manifests.push(Document { raw: served.raw, digest: served.digest, parsed }),
+                None => self.found.manifests.push(document),
             },
-            Ok((_, Manifest::Index(_))) => self.found.ignored.push((hint.digest, "it is an index".to_owned())),
             Err(error) if is_garbage(&error) => self.found.ignored.push((hint.digest, error.to_string())),
             Err(error) => return Err(error),
         }

@@ -57,10 +57,8 @@ impl Layout {
         check_version(&file("oci-layout", limits::OWN_FILE)?, dir)?;
         let raw = file("index.json", limits::MANIFEST)?;
         let malformed = |source| StoreError::Document { what: dir.join("index.json").display().to_string(), source };
-        match Manifest::parse(&raw, None).map_err(malformed)? {
-            Manifest::Index(index) => Ok(Self { dir: dir.to_owned(), handle, index }),
-            Manifest::Image(_) => Err(malformed(layout_error("index.json is an image manifest".to_owned()))),
-        }
+        let index = Manifest::parse(&raw, None).and_then(Manifest::into_index).map_err(malformed)?;
+        Ok(Self { dir: dir.to_owned(), handle, index })
     }
 
     /// The entries of `index.json`.
@@ -187,15 +185,10 @@ impl Store for Layout {
                     attached.legacy(format!("{} (cosign {kind})", name.unwrap_or(&entry.digest.to_string())));
                 }
                 (_, Some(name)) if legacy.iter().any(|legacy| legacy == name) => attached.legacy(name.to_owned()),
-                (_, Some(name)) if name == fallback => match self.parse(entry)? {
-                    Manifest::Index(index) => listed.extend(index.manifests),
-                    Manifest::Image(_) => {
-                        return Err(attached::document(
-                            &entry.digest,
-                            layout_error(format!("{name} should be an index of attestations, and is an image")),
-                        ));
-                    }
-                },
+                (_, Some(name)) if name == fallback => {
+                    let index = self.parse(entry)?.into_index();
+                    listed.extend(index.map_err(|source| attached::document(&entry.digest, source))?.manifests);
+                }
                 // Other images' attestations are no news here: only what names this one goes on.
                 _ => match self.parse(entry) {
                     Ok(manifest) if manifest.subject().is_none_or(|named| named.digest != *subject) => {}

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::http::{Answer, Away, shown};
 use super::remembered::Remembered;
-use super::{ACCEPT, CALL, PARALLEL, RegistryStore, push};
+use super::{ACCEPT, CALL, PARALLEL, RegistryStore};
 use crate::adapters::attached::{self, Attached};
 use crate::adapters::{Referrers, Served, StoreError};
 use crate::content::{Digest, limits};
@@ -99,11 +99,9 @@ impl RegistryStore {
             Err(StoreError::NotFound { .. }) => return Ok(Vec::new()),
             served => served?,
         };
-        match Manifest::parse(&served.raw, served.media_type.as_deref()) {
-            Ok(Manifest::Index(index)) => Ok(index.manifests),
-            Ok(Manifest::Image(_)) => Err(push::not_an_index(&tag)),
-            Err(source) => Err(StoreError::Document { what: format!("the tag {tag}"), source }),
-        }
+        let index = Manifest::parse(&served.raw, served.media_type.as_deref()).and_then(Manifest::into_index);
+        let index = index.map_err(|source| StoreError::Document { what: format!("the tag {tag}"), source })?;
+        Ok(index.manifests)
     }
 
     /// The list of what was found the last time.
