@@ -22,6 +22,7 @@ use crate::policy::pattern::Pattern;
 use crate::policy::predicate::{ProvenanceRule, SbomRule};
 use crate::policy::signer::TrustedSigner;
 use crate::policy::verdict::{Attested, Basis, Check, Reason, Rejected, Status, Subject, Verdict};
+use crate::reference::Repository;
 use crate::sigstore::{self, Formats, VerifiedAttestation};
 
 /// A policy that cannot be used.
@@ -87,6 +88,8 @@ pub struct Rule {
     pub signers: Vec<TrustedSigner>,
     /// Which forms of evidence count.
     pub formats: Formats,
+    /// The repository in which the attestations are kept; absent: the image's own.
+    pub attestations: Option<Repository>,
     provenance: ProvenanceRule,
     sbom: SbomRule,
 }
@@ -452,6 +455,9 @@ impl Rule {
             [] => "nothing is attached to the image".to_owned(),
             types => format!("the image has attestations only of type {}", types.join(", ")),
         };
+        if let Some(repository) = self.attestations.as_ref().filter(|_| evidence.subject.reference.is_some()) {
+            message.push_str(&format!(" in {repository}, where the rule looks for them"));
+        }
         message.push_str(&format!(", and the rule asks for a {} by ", requirement.as_str()));
         let signers: Vec<String> = self.signers.iter().map(ToString::to_string).collect();
         message.push_str(&signers.join(" or "));

@@ -3,15 +3,18 @@
 //! The tag was resolved once, before this; from here on there are only digests. What is attached is read smallest
 //! first: manifests, then only those bundles that the rule asks for.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
-use crate::adapters::{Referrers, Served, Store, StoreError};
-use crate::attestation::bundle::Bundle;
+use crate::adapters::{LegacyKind, Referrers, Served, Store, StoreError};
+use crate::attestation::AttestationError;
+use crate::attestation::bundle::{self, Bundle};
 use crate::class::{Class, Classified};
 use crate::content::{Digest, Document, limits};
 use crate::oci::{Descriptor, ImageConfig, ImageManifest, Manifest, OciError, Platform, names};
 use crate::policy::verdict::{Reason, Rejected, Subject, Verdict};
-use crate::policy::{Candidate, Evidence, Origin, Policy, PolicyError, Requirement};
+use crate::policy::{Candidate, Evidence, Origin, Policy, PolicyError, Rule};
 use crate::reference::PinnedReference;
 
 /// Why no verdict could be reached.
@@ -78,19 +81,37 @@ pub fn verify(
 ) -> Result<Verdict, VerifyError> {
     let store = target.store;
     let subject = examine(target, platform)?;
-    let require = policy.rule_for(&subject.name)?.map_or(&[][..], |(_, rule)| &rule.require);
-    let referrers = match require {
-        [] => Referrers::default(),
-        _ => store.referrers(&subject.digest)?,
+    let Some((_, rule)) = policy.rule_for(&subject.name)? else {
+        return Ok(policy.evaluate(&Evidence::about(subject), now)?);
     };
+    // A layout has its attestations with it; an image on a registry may have them in the one repository that its rule
+    // names, and then they are looked for there alone.
+    let named = rule.attestations.as_ref().and_then(|repository| store.elsewhere(repository));
+    let store = named.as_deref().unwrap_or(store);
+    let referrers = store.referrers(&subject.digest)?;
     let is_remembered = referrers.remembered;
-    let verdict = policy.evaluate(&gather(store, subject.clone(), require, referrers, supplied)?, now)?;
-    if verdict.is_admitted() || !is_remembered {
+    let mut evidence = gather(store, &subject, rule, referrers, supplied)?;
+    let mut verdict = policy.evaluate(&evidence, now)?;
+    if !verdict.is_admitted() && is_remembered {
+        // What is missing may have been attached since.
+        evidence = gather(store, &subject, rule, store.referrers_now(&subject.digest)?, supplied)?;
+        verdict = policy.evaluate(&evidence, now)?;
+    }
+    if verdict.is_admitted() || verdict.class() == Some(Class::Rollback) {
         return Ok(verdict);
     }
-    // What is missing may have been attached since.
-    let referrers = store.referrers_now(&subject.digest)?;
-    Ok(policy.evaluate(&gather(store, subject, require, referrers, supplied)?, now)?)
+    // Older forms are read where the rule names them and nothing else sufficed, and named in the denial elsewhere.
+    if rule.formats.cosign_legacy {
+        let legacy = store.legacy(&subject.digest, &LegacyKind::SIGNED)?;
+        for (digest, message) in legacy.ignored {
+            evidence.reject(digest, Class::Format, "unusable-referrer", message);
+        }
+        let manifests: Vec<_> = legacy.manifests.into_iter().map(|(_, manifest)| manifest).collect();
+        fetch(store, rule, &manifests, &mut evidence)?;
+    } else if verdict.checks().iter().any(|check| check.class == Some(Class::NoAttestation)) {
+        evidence.legacy = store.legacy_names(&subject.digest);
+    }
+    Ok(policy.evaluate(&evidence, now)?)
 }
 
 /// Walks from the resolved manifest to the platform's image, checking that every document is what it should be.
@@ -132,54 +153,94 @@ fn parse(served: &Served) -> Result<Manifest, VerifyError> {
         .map_err(|source| VerifyError::Image { what: served.digest.to_string(), source })
 }
 
-/// Brings what of `referrers` bears on `require`. Garbage among it is recorded and counts for nothing; a store that
+/// Brings what of `referrers` bears on the rule. Garbage among it is recorded and counts for nothing; a store that
 /// does not answer is an error, never an absence.
 fn gather(
     store: &dyn Store,
-    subject: Subject,
-    require: &[Requirement],
+    subject: &Subject,
+    rule: &Rule,
     referrers: Referrers,
     supplied: &[Vec<u8>],
 ) -> Result<Evidence, VerifyError> {
-    let mut evidence = Evidence {
-        subject,
-        origin: Origin::Published,
-        candidates: Vec::new(),
-        rejected: Vec::new(),
-        passed_over: Vec::new(),
-        legacy: Vec::new(),
-    };
+    let mut evidence = Evidence::about(subject.clone());
     for bytes in supplied {
-        evidence.add(Digest::of(bytes), bytes, None);
+        evidence.add(Digest::of(bytes), Bundle::parse(bytes), None);
     }
     for (digest, message) in referrers.ignored {
         evidence.reject(digest, Class::Format, "unusable-referrer", message);
     }
-    evidence.legacy = referrers.legacy;
-    let mut wanted: Vec<(Digest, Descriptor, Option<String>)> = Vec::new();
-    for manifest in &referrers.manifests {
-        match bundle_layer(manifest) {
-            Ok((layer, hint)) => {
-                if hint.as_deref().is_none_or(|hint| require.iter().any(|requirement| requirement.asks_for(hint))) {
-                    wanted.push((manifest.digest, layer.clone(), hint));
-                } else if let Some(hint) = hint {
-                    evidence.passed_over.push(hint);
-                }
-            }
-            Err(message) => evidence.reject(manifest.digest, Class::Format, "no-bundle", message),
-        }
-    }
-    let layers: Vec<Descriptor> = wanted.iter().map(|(_, layer, _)| layer.clone()).collect();
-    for ((manifest, layer, hint), blob) in wanted.into_iter().zip(store.blobs(&layers, limits::BUNDLE)) {
-        match blob {
-            Ok(bytes) => evidence.add(layer.digest, &bytes, hint.as_deref()),
-            Err(error) if is_the_blobs_fault(&error) => {
-                evidence.reject(manifest, error.class(), error.code(), error.to_string());
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
+    fetch(store, rule, &referrers.manifests, &mut evidence)?;
     Ok(evidence)
+}
+
+/// Fetches those layers of attestation manifests that the rule asks for, each blob once.
+fn fetch(
+    store: &dyn Store,
+    rule: &Rule,
+    manifests: &[Document<ImageManifest>],
+    evidence: &mut Evidence,
+) -> Result<(), VerifyError> {
+    let mut wanted: Vec<(Digest, Layer<'_>)> = Vec::new();
+    for manifest in manifests {
+        let layers = match layers_of(&manifest.parsed) {
+            Ok(layers) => layers,
+            Err(message) => {
+                evidence.reject(manifest.digest, Class::Format, "no-bundle", message);
+                continue;
+            }
+        };
+        for layer in layers {
+            if layer.is_legacy && !rule.formats.cosign_legacy {
+                let message = "it is cosign's older form, which the rule does not name".to_owned();
+                evidence.reject(manifest.digest, Class::Format, "format-not-allowed", message);
+            } else if let Some(hint) = layer.hint.filter(|hint| !rule.require.iter().any(|one| one.asks_for(hint))) {
+                evidence.passed_over.push(hint.to_owned());
+            } else {
+                wanted.push((manifest.digest, layer));
+            }
+        }
+    }
+    let mut blobs: Vec<Descriptor> = Vec::new();
+    for (_, layer) in &wanted {
+        if !blobs.iter().any(|blob| blob.digest == layer.descriptor.digest) {
+            blobs.push(layer.descriptor.clone());
+        }
+    }
+    check_amount(&evidence.subject, wanted.len(), &blobs)?;
+    let fetched = store.blobs(&blobs, limits::BUNDLE);
+    let mut by_digest = HashMap::new();
+    for (blob, bytes) in blobs.iter().zip(fetched) {
+        match bytes {
+            Err(error) if !is_the_blobs_fault(&error) => return Err(error.into()),
+            bytes => drop(by_digest.insert(blob.digest, bytes)),
+        }
+    }
+    for (manifest, Layer { descriptor, hint, is_legacy }) in wanted {
+        match by_digest.get(&descriptor.digest) {
+            Some(Ok(bytes)) if is_legacy => {
+                let read = Bundle::from_legacy(&descriptor.media_type, bytes, &descriptor.annotations);
+                evidence.add(descriptor.digest, read, hint);
+            }
+            Some(Ok(bytes)) => evidence.add(descriptor.digest, Bundle::parse(bytes), hint),
+            Some(Err(error)) => evidence.reject(manifest, error.class(), error.code(), error.to_string()),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses more evidence than is judged for one image: whoever may push could attach any amount.
+fn check_amount(subject: &Subject, count: usize, blobs: &[Descriptor]) -> Result<(), VerifyError> {
+    let bytes = blobs.iter().map(|blob| blob.size).fold(0, u64::saturating_add);
+    let reason = if count > limits::REFERRERS {
+        format!("{count} attestations, and at most {} are judged", limits::REFERRERS)
+    } else if bytes > limits::EVIDENCE {
+        format!("{bytes} bytes of attestations, and at most {} are judged", limits::EVIDENCE)
+    } else {
+        return Ok(());
+    };
+    let what = format!("what is attached to {}", subject.digest);
+    Err(StoreError::Limit { what, place: subject.name.clone(), reason }.into())
 }
 
 /// Whether an error says that this one blob is bad, and not that the store cannot be asked.
@@ -190,12 +251,26 @@ fn is_the_blobs_fault(error: &StoreError) -> bool {
     )
 }
 
-/// The bundle of an attestation manifest, and the predicate type that its annotation promises.
-fn bundle_layer(manifest: &Document<ImageManifest>) -> Result<(&Descriptor, Option<String>), String> {
-    let ImageManifest { layers, annotations, .. } = &manifest.parsed;
+/// One signed document of an attestation manifest.
+struct Layer<'a> {
+    descriptor: &'a Descriptor,
+    /// The predicate type that an annotation, or the media type, promises.
+    hint: Option<&'a str>,
+    is_legacy: bool,
+}
+
+/// The signed documents of an attestation manifest: one bundle, or any number of cosign's older layers.
+fn layers_of(manifest: &ImageManifest) -> Result<Vec<Layer<'_>>, String> {
+    let ImageManifest { layers, annotations, .. } = manifest;
     match layers.as_slice() {
-        [layer] if layer.media_type.starts_with(names::BUNDLE_PREFIX) => {
-            Ok((layer, annotations.get(names::PREDICATE_TYPE).cloned()))
+        [descriptor] if descriptor.media_type.starts_with(names::BUNDLE_PREFIX) => {
+            let hint = annotations.get(names::PREDICATE_TYPE).map(String::as_str);
+            Ok(vec![Layer { descriptor, hint, is_legacy: false }])
+        }
+        layers if !layers.is_empty() && layers.iter().all(|layer| bundle::is_legacy_layer(&layer.media_type)) => {
+            let of_layer =
+                |descriptor| Layer { descriptor, hint: bundle::legacy_predicate_type(descriptor), is_legacy: true };
+            Ok(layers.iter().map(of_layer).collect())
         }
         [layer] => Err(format!("it holds {}, not a Sigstore bundle", layer.media_type)),
         layers => Err(format!("it has {} layers, and a Sigstore bundle stands alone", layers.len())),
@@ -203,8 +278,20 @@ fn bundle_layer(manifest: &Document<ImageManifest>) -> Result<(&Descriptor, Opti
 }
 
 impl Evidence {
-    fn add(&mut self, digest: Digest, bytes: &[u8], hint: Option<&str>) {
-        let read = Bundle::parse(bytes).and_then(|bundle| {
+    /// Nothing yet about this published image.
+    fn about(subject: Subject) -> Self {
+        Self {
+            subject,
+            origin: Origin::Published,
+            candidates: Vec::new(),
+            rejected: Vec::new(),
+            passed_over: Vec::new(),
+            legacy: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, digest: Digest, read: Result<Bundle, AttestationError>, hint: Option<&str>) {
+        let read = read.and_then(|bundle| {
             let predicate_type = bundle.unverified_statement()?.predicate_type;
             Ok(Candidate { bundle, predicate_type })
         });

@@ -47,6 +47,7 @@ struct WireRule {
     rebuild: Option<String>,
     max_age: Option<String>,
     signer: Vec<signers::Wire>,
+    attestations: Option<String>,
     formats: Option<WireFormats>,
     provenance: Option<WireProvenance>,
     sbom: Option<WireSbom>,
@@ -115,6 +116,7 @@ pub(super) fn of_signer(signer: TrustedSigner, require: Vec<Requirement>) -> Pol
         max_age: None,
         signers: vec![signer],
         formats: Formats::default(),
+        attestations: None,
         provenance: ProvenanceRule::default(),
         sbom: SbomRule::default(),
     };
@@ -175,7 +177,8 @@ fn read_rule(wire: WireRule, load: Load<'_>) -> Result<Rule, String> {
         }
     }
     let max_age = wire.max_age.map(|age| duration(&age)).transpose()?;
-    Ok(Rule { images, mode, require, rebuild, max_age, signers, formats, provenance, sbom })
+    let attestations = wire.attestations.as_deref().map(canonical_repository).transpose()?;
+    Ok(Rule { images, mode, require, rebuild, max_age, signers, formats, attestations, provenance, sbom })
 }
 
 fn requirement(name: &str) -> Result<Requirement, String> {
@@ -216,7 +219,8 @@ fn read_bundle_formats(names: Option<Vec<String>>) -> Result<Formats, String> {
             "v0.1" => formats.v01 = true,
             "v0.2" => formats.v02 = true,
             "v0.3" => formats.v03 = true,
-            other => return Err(unknown("formats.bundle", other, "v0.1, v0.2, v0.3")),
+            "cosign-legacy" => formats.cosign_legacy = true,
+            other => return Err(unknown("formats.bundle", other, "v0.1, v0.2, v0.3, cosign-legacy")),
         }
     }
     Ok(formats)
@@ -240,6 +244,16 @@ fn sbom_format(name: &str) -> Result<sbom::read::Format, String> {
         "spdx" => Ok(sbom::read::Format::Spdx),
         "cyclonedx" => Ok(sbom::read::Format::CycloneDx),
         other => Err(unknown("sbom.formats", other, "spdx, cyclonedx")),
+    }
+}
+
+/// The repository in which attestations are kept, by its whole name: `acme/signatures` would mean one place to a
+/// person and another one to Docker's rules.
+fn canonical_repository(name: &str) -> Result<Repository, String> {
+    match name.parse::<Repository>() {
+        Ok(repository) if repository.to_string() == name => Ok(repository),
+        Ok(repository) => Err(format!("attestations: write {repository} in place of {name:?}")),
+        Err(error) => Err(format!("attestations: {error}")),
     }
 }
 
@@ -402,6 +416,11 @@ mod tests {
             (format!("{HEAD}{}", WORKFLOW.replace(".github/workflows/", "")), "workflow"),
             (format!("{HEAD}{KEY}[rule.formats]\nbundle = [\"v0.4\"]\n"), "formats.bundle"),
             (format!("{HEAD}{KEY}[rule.formats]\nbundle = []\n"), "formats.bundle"),
+            (format!("{HEAD}{KEY}[rule.formats]\nbundle = [\"legacy\"]\n"), "cosign-legacy"),
+            (format!("{HEAD}attestations = \"\"\n{KEY}"), "attestations"),
+            (format!("{HEAD}attestations = \"acme/signatures\"\n{KEY}"), "docker.io/acme/signatures"),
+            (format!("{HEAD}attestations = \"ghcr.io/acme/*\"\n{KEY}"), "attestations"),
+            (format!("{HEAD}attestations = \"ghcr.io/acme/signatures:1\"\n{KEY}"), "attestations"),
             (format!("{HEAD}{KEY}[rule.formats]\nprovenance = [\"slsa\"]\n"), "formats.provenance"),
             (format!("{HEAD}{KEY}[rule.formats]\nsbom = [\"spdx\"]\n"), "sbom"),
             (format!("{HEAD}{KEY}[rule.provenance]\nbuilder = \"x\"\n"), "builder"),
@@ -423,10 +442,10 @@ mod tests {
     fn reads_every_documented_field() {
         parse(&format!("{HEAD}{KEY}")).unwrap();
         let rich = format!(
-            "{HEAD}mode = \"warn\"\nrebuild = \"match\"\nmax-age = \"180d\"\n{KEY}{WORKFLOW}ref = \"refs/tags/v*\"\n\
+            "{HEAD}mode = \"warn\"\nrebuild = \"match\"\nattestations = \"ghcr.io/acme/signatures\"\nmax-age = \"180d\"\n{KEY}{WORKFLOW}ref = \"refs/tags/v*\"\n\
              repository-id = \"1\"\nowner-id = \"2\"\nrunner = \"any\"\ntriggers = [\"push\"]\n\
              signer-workflow = \"acme/ci/.github/workflows/build.yml@refs/tags/v*\"\nroot = \"github\"\n\
-             [rule.formats]\nbundle = [\"v0.3\", \"v0.1\"]\nprovenance = [\"slsa-v1\"]\n\
+             [rule.formats]\nbundle = [\"v0.3\", \"v0.1\", \"v0.2\", \"cosign-legacy\"]\nprovenance = [\"slsa-v1\"]\n\
              [rule.provenance]\nbuilder-id = [\"https://x/*\"]\nbuild-type = [\"y\"]\nsource = \"git+https://z\"\n\
              [rule.sbom]\nformats = [\"spdx\"]\ndeny = [\"pkg:npm/x@1\"]\nmin-packages = 2\n"
         );
