@@ -425,6 +425,35 @@ fn m08_statements_that_nobody_signed_do_not_count_wherever_they_are() {
     }
 }
 
+#[test]
+fn older_layers_are_copied_with_their_image() {
+    let world = Sigstore::new();
+    let stage = stage(&world, EVERYTHING, LEGACY);
+    put_all(&stage, &world, REPOSITORY);
+    let (layout, there) =
+        (format!("oci:{}", stage.desk.arg("work/copy")), format!("{}/acme/there:1.0", stage.server.host()));
+    stage.desk.run(&["copy", &stage.tag(), &layout]).ends(0);
+    stage.admits(&[&layout]);
+    stage.desk.run(&["copy", &layout, &there]).ends(0);
+    stage.admits(&[&there]);
+    // Again is nothing new; other signatures under the tag are not overwritten unawares.
+    stage.server.clear_log();
+    stage.desk.run(&["copy", &layout, &there]).ends(0);
+    assert!(stage.server.log().iter().all(|request| request.method == "GET"));
+    let digest = stage.image.digest();
+    put(
+        &stage,
+        "acme/there",
+        "sig",
+        &digest,
+        &[&signature(&world, &digest, &Signer::github("acme/x", ".github/workflows/x.yml", "refs/heads/x"))],
+    );
+    let refused = stage.desk.run(&["copy", &layout, &there]).ends(2);
+    assert!(refused.stderr.contains(".sig") && refused.stderr.contains("tag-taken"), "{refused:?}");
+    stage.desk.run(&["copy", "--move-tag", &layout, &there]).ends(0);
+    stage.admits(&[&there]);
+}
+
 fn vectors() -> Option<PathBuf> {
     let folder = std::env::var_os("BULLA_VECTORS").map(PathBuf::from);
     if folder.is_none() {

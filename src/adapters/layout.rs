@@ -133,6 +133,11 @@ impl Layout {
         Err(not_found(&digest.to_string(), &self.dir))
     }
 
+    /// Whether a manifest with this digest is an entry of the layout.
+    pub fn holds(&self, digest: &Digest) -> bool {
+        self.entry(digest).is_some()
+    }
+
     fn entry(&self, digest: &Digest) -> Option<&Descriptor> {
         self.entries().iter().find(|entry| entry.digest == *digest)
     }
