@@ -20,10 +20,10 @@ use sigstore_types::{
     TimestampToken,
 };
 
-use super::{AttestationError, PAYLOAD_TYPE, Statement};
+use super::{AttestationError, PAYLOAD_TYPE, Statement, predicate_types};
 use crate::content::{Digest, limits};
 use crate::json::{self, Obj, Shape};
-use crate::oci::names;
+use crate::oci::{Descriptor, names};
 
 /// Log entries of one bundle. Real ones have one; other verifiers stop at 32 as well.
 const LOG_ENTRIES: usize = 32;
@@ -116,6 +116,19 @@ impl Apart {
 
 /// Every member of every message is known to the reader behind the scan, which refuses all others, case variants too.
 const SHAPE: Shape = Shape { name: "bundle", known: &[], opaque: &[] };
+
+/// Whether a layer of this type is what cosign wrote before bundles.
+pub fn is_legacy_layer(media_type: &str) -> bool {
+    matches!(media_type, legacy::ENVELOPE | legacy::SIMPLE_SIGNING)
+}
+
+/// The predicate type that such a layer promises: a hint, never believed.
+pub fn legacy_predicate_type(layer: &Descriptor) -> Option<&str> {
+    match layer.media_type.as_str() {
+        legacy::SIMPLE_SIGNING => Some(predicate_types::SIGNATURE),
+        _ => layer.annotations.get(legacy::PREDICATE_TYPE).map(String::as_str),
+    }
+}
 
 impl Bundle {
     /// Reads a bundle: bounded, one spelling of everything, a known version, exactly one signature, and a statement

@@ -81,6 +81,7 @@ pub(super) fn of_signer(signer: TrustedSigner, require: Vec<Requirement>) -> Pol
         max_age: None,
         signers: vec![RuleSigner { who: signer, only_for: None }],
         formats: Formats::default(),
+        attestations: None,
         about: About::Index,
         subject_name: None,
         thresholds: Vec::new(),

@@ -216,6 +216,9 @@ impl Rule {
             [] => "nothing is attached to the image".to_owned(),
             types => format!("the image has attestations only of type {}", types.join(", ")),
         };
+        if let Some(repository) = self.attestations.as_ref().filter(|_| evidence.subject.reference.is_some()) {
+            message.push_str(&format!(" in {repository}, where the rule looks for them"));
+        }
         message.push_str(&format!(", and the rule asks for a {} by ", requirement.as_str()));
         message.push_str(&self.wanted(requirement).join(" or "));
         if !evidence.legacy.is_empty() {

@@ -11,12 +11,18 @@ impl Policy {
     /// This policy, and a project's on top of it.
     ///
     /// # Errors
-    /// When the project's does not enforce in every rule: `warn` and `audit` let start what is not admitted.
+    /// When the project's does not enforce in every rule (`warn` and `audit` let start what is not admitted), or looks
+    /// for attestations in a repository of its own choice.
     pub fn tightened_by(mut self, project: Self) -> Result<Self, PolicyError> {
         let origin = project.origin.clone();
         let malformed = |reason| Err(PolicyError::Malformed { origin, reason });
         if let Some(index) = project.rules.iter().position(|rule| rule.mode != Mode::Enforce) {
             return malformed(format!("rule {index}: mode: a project's policy enforces; leave `mode` out"));
+        }
+        if let Some(index) = project.rules.iter().position(|rule| rule.attestations.is_some()) {
+            return malformed(format!(
+                "rule {index}: attestations: where they are kept is for the person's own policy to say"
+            ));
         }
         if self.project.is_some() || project.project.is_some() {
             return malformed("one project's policy is applied, not several".to_owned());

@@ -9,6 +9,7 @@ use crate::policy::pattern::Pattern;
 use crate::policy::predicate::{ProvenanceRule, SbomRule, ScanRule, SummaryRule};
 use crate::policy::signer::RuleSigner;
 use crate::policy::verdict::Subject;
+use crate::reference::Repository;
 use crate::sigstore::Formats;
 
 /// What holds for the images that one of the patterns names.
@@ -28,6 +29,8 @@ pub struct Rule {
     pub signers: Vec<RuleSigner>,
     /// Which forms of evidence count.
     pub formats: Formats,
+    /// The repository in which the attestations are kept; absent: the image's own.
+    pub attestations: Option<Repository>,
     /// Which digest statements must be about, where an image is one of several platforms'.
     pub about: About,
     /// What the statements must call the image; absent: the digest alone is compared.

@@ -4,7 +4,7 @@ use crate::place::Place;
 use crate::root;
 
 /// Every command with a page of its own.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "",
     "verify",
     "launch",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 19] = [
     "sign",
     "attest",
     "publish",
+    "copy",
     "sbom",
     "diff",
     "key",

@@ -23,6 +23,7 @@ pub(super) struct Wire {
     subject: Option<String>,
     subject_name: Option<String>,
     signer: Vec<signers::Wire>,
+    attestations: Option<String>,
     threshold: Option<BTreeMap<String, usize>>,
     formats: Option<WireFormats>,
     provenance: Option<statements::WireProvenance>,
@@ -103,6 +104,7 @@ pub(super) fn read(wire: Wire, load: Load<'_>) -> Result<Rule, String> {
         max_age: wire.max_age.map(|age| duration("max-age", &age)).transpose()?,
         signers,
         formats,
+        attestations: wire.attestations.as_deref().map(canonical_repository).transpose()?,
         about,
         subject_name,
         thresholds,
@@ -195,7 +197,8 @@ fn read_bundle_formats(names: Option<Vec<String>>) -> Result<Formats, String> {
             "v0.1" => formats.v01 = true,
             "v0.2" => formats.v02 = true,
             "v0.3" => formats.v03 = true,
-            other => return Err(unknown("formats.bundle", other, "v0.1, v0.2, v0.3")),
+            "cosign-legacy" => formats.cosign_legacy = true,
+            other => return Err(unknown("formats.bundle", other, "v0.1, v0.2, v0.3, cosign-legacy")),
         }
     }
     Ok(formats)
@@ -212,6 +215,16 @@ fn read_provenance_formats(names: Vec<String>) -> Result<(bool, bool), String> {
         }
     }
     Ok((v1, v02))
+}
+
+/// The repository in which attestations are kept, by its whole name: `acme/signatures` would mean one place to a
+/// person and another one to Docker's rules.
+fn canonical_repository(name: &str) -> Result<Repository, String> {
+    match name.parse::<Repository>() {
+        Ok(repository) if repository.to_string() == name => Ok(repository),
+        Ok(repository) => Err(format!("attestations: write {repository} in place of {name:?}")),
+        Err(error) => Err(format!("attestations: {error}")),
+    }
 }
 
 /// A pattern that no canonical name can match would be a rule that never applies.

@@ -30,7 +30,9 @@ pub(super) fn agrees(provenance: &Provenance, certificate: &Identity) -> Result<
 
     let mut pairs = Vec::new();
     let mut pair = |what, said: Option<String>, certified| pairs.push(Pair { what, said, certified });
-    pair("run", provenance.invocation_id.clone(), &claims.run_invocation_uri);
+    let run = provenance.invocation_id.as_deref().zip(claims.run_invocation_uri.as_deref());
+    let run = run.and_then(|(said, certified)| run_in_the_words_of(said, certified));
+    pair("run", run, &claims.run_invocation_uri);
     if let Some(certified) = &repository {
         for source in sources(provenance) {
             if without_ref(source) != without_ref(certified) {
@@ -80,4 +82,16 @@ pub(super) fn agrees(provenance: &Provenance, certificate: &Identity) -> Result<
         }
     }
     Ok(())
+}
+
+/// The run that provenance names, as a certificate would name it. Builders that write SLSA v0.2 say `RUN-ATTEMPT`, of the
+/// repository that the certificate speaks of; what is neither that nor an address is a name of the builder's own.
+fn run_in_the_words_of(said: &str, certified: &str) -> Option<String> {
+    if said.contains("://") {
+        return Some(said.to_owned());
+    }
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (run, attempt) = said.split_once('-').filter(|(run, attempt)| number(run) && number(attempt))?;
+    let (repository, _) = certified.split_once("/actions/runs/")?;
+    Some(format!("{repository}/actions/runs/{run}/attempts/{attempt}"))
 }
