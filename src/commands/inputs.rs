@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bulla::adapters::apt::Apt;
 use bulla::adapters::inputs::Inputs;
-use bulla::adapters::sources::{self, Access, Mirrors};
+use bulla::adapters::sources::{self, Access, HostClients, Mirrors};
 use bulla::adapters::templates;
 use bulla::class::Class;
 use bulla::lock::{self, Drift};
@@ -31,6 +31,7 @@ fn access(args: &InputArgs) -> Access {
 /// The inputs that this machine can get.
 pub(crate) fn inputs(args: &InputArgs, world: &World) -> Result<Inputs, Failure> {
     let inputs = Inputs::new(&world.cache()?).with_folders(args.inputs.clone());
+    let inputs = inputs.with_host_clients(HostClients::from_env(|name| world.var(name)));
     Ok(inputs.with_mirrors(mirrors(args, world)?, access(args)))
 }
 
@@ -66,7 +67,8 @@ pub(crate) fn lock(args: &LockArgs, world: &World) -> Result<Exit, Failure> {
             now: world.now,
         };
         let line = Line::new();
-        let lock = lock::lock(&template, &args.platform, &apt, &|event| line.show(event))?;
+        let lock =
+            lock::lock(&template, &args.platform, &apt, &inputs(&args.inputs, world)?, &|event| line.show(event))?;
         drop(line);
         let (path, changed) = lock::write(&folder, &lock)?;
         let word = if changed { "wrote" } else { "nothing changed in" };

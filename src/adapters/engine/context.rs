@@ -65,9 +65,11 @@ pub fn fill(place: &Workplace, template: &Template, inputs: &[(Input, PathBuf)])
     }
     let mut debs = Vec::new();
     for (input, path) in inputs {
-        let Kind::Deb = input.kind;
-        place.put_copy(&format!("{INPUTS}/deb/{}", input.file_name()), path, &input.digest, input.size)?;
-        debs.push((input.display(), place.context().join(INPUTS).join("deb").join(input.file_name())));
+        let (folder, file) = (input.kind.folder(), input.file_name());
+        place.put_copy(&format!("{INPUTS}/{folder}/{file}"), path, &input.digest, input.size)?;
+        if input.kind == Kind::Deb {
+            debs.push((input.display(), place.context().join(INPUTS).join(folder).join(file)));
+        }
     }
     if debs.is_empty() { Ok(()) } else { bootstrap(place, &debs) }
 }
