@@ -3,6 +3,7 @@
 //! The file is TOML in one canonical form: what [`Lock::write`] writes is the only spelling that [`Lock::parse`]
 //! takes, so that a lock is the same bytes whoever writes it, and a diff of two shows what changed and nothing else.
 
+mod changes;
 mod check;
 mod form;
 
@@ -14,6 +15,8 @@ use packageurl::PackageUrl;
 use crate::class::{Class, Classified};
 use crate::content::Digest;
 use crate::oci::Platform;
+
+pub use changes::{Changes, Locked, PackageChange};
 
 /// The version of the format that this crate reads and writes.
 pub(crate) const VERSION: i64 = 1;

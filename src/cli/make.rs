@@ -32,6 +32,12 @@ pub(crate) struct LockArgs {
     /// Only say whether the locks fit their templates; change nothing
     #[arg(long)]
     pub(crate) check: bool,
+    /// Print which packages changed, and their versions
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) update: bool,
+    /// Print them as Markdown, for a pull request
+    #[arg(long, requires = "update")]
+    pub(crate) markdown: bool,
     /// Which platforms [default: those that the template declares]
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Vec<Platform>,

@@ -8,6 +8,7 @@ use bulla::adapters::sources::{self, Access, HostClients, Mirrors};
 use bulla::adapters::templates;
 use bulla::class::Class;
 use bulla::lock::{self, Drift};
+use bulla::lockfile::Changes;
 use bulla::oci::Platform;
 use bulla::template::Template;
 
@@ -71,6 +72,13 @@ pub(crate) fn lock(args: &LockArgs, world: &World) -> Result<Exit, Failure> {
             lock::lock(&template, &args.platform, &apt, &inputs(&args.inputs, world)?, &|event| line.show(event))?;
         drop(line);
         let (path, changed) = lock::write(&folder, &lock)?;
+        if args.update {
+            // A lock that cannot be read is none: everything is new then.
+            let changes = Changes::between(template.lock().ok().as_ref(), &lock);
+            let text =
+                if args.markdown { changes.markdown(&name) } else { format!("{name}: {}\n{changes}", changes.count()) };
+            print(&text)?;
+        }
         let word = if changed { "wrote" } else { "nothing changed in" };
         tell(&format!("{word} {}: {} inputs", path.display(), lock.inputs.len()));
     }

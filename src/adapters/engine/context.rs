@@ -96,3 +96,35 @@ fn bootstrap(place: &Workplace, debs: &[(String, PathBuf)]) -> Result<(), Contex
     })?;
     failed.map_or(Ok(()), Err)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Digest;
+    use crate::lockfile::Lock;
+
+    #[test]
+    fn every_kind_of_input_has_its_folder() {
+        let lock = Lock::parse(include_bytes!("../../../testdata/lockfile/every-kind.lock")).unwrap();
+        let here = tempfile::tempdir().unwrap();
+        let content = here.path().join("content");
+        std::fs::write(&content, b"bytes").unwrap();
+        let with_bytes = |input: &Input| {
+            let input = Input { digest: Digest::of(b"bytes"), size: 5, ..input.clone() };
+            (input, content.clone())
+        };
+        let inputs: Vec<_> = lock.for_platform(&"linux/amd64".parse().unwrap()).into_iter().collect();
+        let inputs: Vec<_> = inputs.into_iter().filter(|input| input.kind != Kind::Deb).map(with_bytes).collect();
+        let place = Workplace::create(&here.path().join("work"), 0).unwrap();
+        fill(&place, &Template::bundled("base").unwrap(), &inputs).unwrap();
+        for path in ["npm/agent.tgz", "wheels/six-1.17.0-py2.py3-none-any.whl", "files/tool.tar.gz"] {
+            assert_eq!(std::fs::read(place.context().join("inputs").join(path)).unwrap(), b"bytes", "{path}");
+        }
+        assert!(!place.context().join("inputs/bootstrap.tar").exists());
+        let (mut other, path) = inputs[0].clone();
+        other.digest = Digest::of(b"other");
+        let place = Workplace::create(&here.path().join("work"), 0).unwrap();
+        let refused = fill(&place, &Template::bundled("base").unwrap(), &[(other, path)]);
+        assert!(matches!(refused, Err(ContextError::State(_))));
+    }
+}
