@@ -3,6 +3,7 @@
 //! Nobody is trusted here: a byte from a mirror, a folder or the store counts when its hash is the lock's. What is on
 //! its way lies in `cache/partial` and is never visible as content; a run that is cut off goes on from there.
 
+pub mod artifact;
 pub(in crate::adapters) mod ask;
 mod transfer;
 
@@ -18,14 +19,19 @@ use crate::class::{Class, Classified};
 use crate::content::Digest;
 use crate::lockfile::Input;
 
+pub use artifact::{Artifact, ArtifactSource};
 pub use transfer::Pace;
 
-/// Where inputs come from, in the order in which places are asked: the store, folders, mirrors.
+/// An input and where it was looked for in vain so far.
+type Wanted<'a> = (&'a Input, Vec<Attempt>);
+
+/// Where inputs come from, in the order in which places are asked: the store, folders, artifacts, mirrors.
 #[derive(Debug, Clone)]
 pub struct Inputs {
     store: ContentStore,
     partial: PathBuf,
     folders: Vec<PathBuf>,
+    artifacts: Vec<ArtifactSource>,
     mirrors: Mirrors,
     host: Option<HostClients>,
     access: Access,
@@ -123,6 +129,7 @@ impl Inputs {
             store: ContentStore::at(cache.join("content")),
             partial: cache.join("partial"),
             folders: Vec::new(),
+            artifacts: Vec::new(),
             mirrors: Mirrors::default(),
             host: None,
             access: Access::default(),
@@ -135,6 +142,13 @@ impl Inputs {
     #[must_use]
     pub fn with_folders(mut self, folders: impl IntoIterator<Item = PathBuf>) -> Self {
         self.folders.extend(folders);
+        self
+    }
+
+    /// Asks these artifacts on registries after folders and before any mirror.
+    #[must_use]
+    pub fn with_artifacts(mut self, artifacts: impl IntoIterator<Item = ArtifactSource>) -> Self {
+        self.artifacts.extend(artifacts);
         self
     }
 
@@ -269,6 +283,9 @@ impl Inputs {
             }
         }
         if !offline && !wanted.is_empty() {
+            wanted = self.ask_artifacts(wanted, progress)?;
+        }
+        if !offline && !wanted.is_empty() {
             let total: u64 = wanted.iter().map(|(input, _)| input.size).sum();
             progress(Event::Step(&format!("fetching {} inputs, {} MB", wanted.len(), total.div_ceil(1_000_000))));
             let archives: BTreeSet<_> = wanted.iter().map(|(input, _)| input.archive.as_str()).collect();
@@ -287,6 +304,35 @@ impl Inputs {
             wanted = transfer.run(wanted)?;
         }
         self.unavailable(wanted, offline)
+    }
+
+    /// Takes from artifacts what they have, and gives back the rest.
+    fn ask_artifacts<'a>(
+        &self,
+        mut wanted: Vec<Wanted<'a>>,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Wanted<'a>>, StateError> {
+        for artifact in &self.artifacts {
+            progress(Event::Step(&format!("taking {} inputs from {artifact}", wanted.len())));
+            let opened = artifact.open();
+            let total = wanted.iter().map(|(input, _)| input.size).sum();
+            let mut done = 0;
+            let mut rest = Vec::new();
+            for (input, mut attempts) in wanted {
+                let taken = match &opened {
+                    Ok(store) => artifact.take(store, input, &self.store)?,
+                    Err(attempt) => Err(attempt.clone()),
+                };
+                done += input.size;
+                progress(Event::Bytes { done, total });
+                if let Err(attempt) = taken {
+                    attempts.push(attempt);
+                    rest.push((input, attempts));
+                }
+            }
+            wanted = rest;
+        }
+        Ok(wanted)
     }
 
     /// The error about these inputs, if there are any.

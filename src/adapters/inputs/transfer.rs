@@ -12,7 +12,7 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, 
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Proxy, Response, StatusCode};
 
-use super::{Attempt, Failure, InputsError, insert};
+use super::{Attempt, Failure, InputsError, Wanted, insert};
 use crate::adapters::packages::pypi;
 use crate::adapters::sources::{Access, Mirror, Mirrors};
 use crate::adapters::state::{self, ContentStore, StateError};
@@ -66,9 +66,6 @@ pub(super) struct Transfer<'a> {
     pub(super) pace: &'a Pace,
     pub(super) progress: Progress<'a>,
 }
-
-/// An input and where it was looked for in vain so far.
-type Wanted<'a> = (&'a Input, Vec<Attempt>);
 
 /// What all files of a run share.
 struct Shared<'a> {
