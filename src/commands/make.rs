@@ -21,8 +21,8 @@ use bulla::{describe, home, verify};
 
 use super::{Opened, World, has_terminal, inputs, open, parse_image, print, shout, tell};
 use crate::cli::{
-    AttestArgs, BuildArgs, CopyArgs, DiffArgs, EngineName, InputArgs, LaunchArgs, PublishArgs, SbomArgs, SbomForm, SignArgs,
-    SourceArgs,
+    AttestArgs, BuildArgs, CopyArgs, DiffArgs, EngineName, InputArgs, LaunchArgs, PublishArgs, SbomArgs, SbomForm,
+    SignArgs, SourceArgs,
 };
 use crate::progress::Line;
 use crate::report::{Exit, Failure, Question};
