@@ -6,6 +6,7 @@
 
 pub mod digests;
 mod manifest;
+pub mod skeleton;
 
 use std::collections::BTreeMap;
 
