@@ -23,7 +23,7 @@ pub use record::{
 use crate::adapters::engine::{self, Choice, Engine, EngineError, Host, Job, Workplace, context};
 use crate::adapters::inputs::{Inputs, InputsError};
 use crate::adapters::layout::LayoutWriter;
-use crate::adapters::state::StateError;
+use crate::adapters::state::{self, StateError};
 use crate::adapters::templates::Found;
 use crate::adapters::{Event, Progress, StoreError};
 use crate::class::{Class, Classified};
@@ -40,6 +40,7 @@ use crate::oci::tree::Inode;
 use crate::oci::{Platform, names};
 use crate::sbom::{self, Described, Inventory, SbomError, Scanner};
 use crate::template::Template;
+use crate::template::digests::{self, Digests};
 
 /// What is to be built.
 #[derive(Debug)]
@@ -210,9 +211,13 @@ pub fn build(request: &BuildRequest<'_>, world: &World<'_>) -> Result<BuildRecor
     let expected = expected.and_then(|digests| digests.expected(&lock.digest(), RULES, &request.platform));
     let expected = expected.filter(|_| !request.record);
     let place = world.finished.map(|folder| finished::Place::of(folder, request, &locks));
-    // A statement of who built it and from which commit is made by building.
-    let reuse = !request.fresh && !request.check && request.source.is_none() && request.builder_id.is_none();
-    if let Some((layout, mut record)) = place.as_ref().filter(|_| reuse).and_then(|place| place.find(request, &locks)) {
+    // A statement of who built it and from which commit is made by building, and so is a digest that is recorded.
+    let reuse = !request.fresh && !request.check && !request.record;
+    let reuse = reuse && request.source.is_none() && request.builder_id.is_none();
+    let kept = place.as_ref().filter(|_| reuse).and_then(|place| place.find(request, &locks));
+    // What is kept and not as it should be is no reason to fail: it is built.
+    let kept = kept.filter(|(_, record)| expected.is_none_or(|expected| expected == record.image.digest));
+    if let Some((layout, mut record)) = kept {
         (world.progress)(Event::Step("nothing changed since it was built here: taken from there"));
         if finished::copy(&layout, &record, &mut writer).is_ok() {
             record.reused = true;
@@ -244,6 +249,14 @@ pub fn build(request: &BuildRequest<'_>, world: &World<'_>) -> Result<BuildRecor
         place.keep(&request.output, &record);
     }
     Ok(record)
+}
+
+/// Writes a build's digest down beside the template's lock.
+pub fn write_digest(folder: &Path, template: &Template, record: &BuildRecord) -> Result<(), BuildError> {
+    let before = template.digests().map_err(LockingError::from)?;
+    let (platform, digest) = (&record.platform, record.image.digest);
+    let digests = Digests::with(before, record.template.lock, RULES, platform, digest);
+    Ok(state::write_file(&folder.join(digests::FILE_NAME), digests.write().as_bytes())?)
 }
 
 /// Holds a digest against the one that everybody's build should have.

@@ -7,6 +7,7 @@
 pub mod digests;
 mod kinds;
 mod manifest;
+pub mod skeleton;
 
 use std::collections::BTreeMap;
 

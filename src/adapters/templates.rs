@@ -21,6 +21,9 @@ pub enum FolderError {
     /// More files than a template has: this is some other folder.
     #[error("{0} has more than {MAX_FILES} files, which no template has")]
     TooMany(String),
+    /// A new template would stand where something is already.
+    #[error("{0} is there already; a template is never written over")]
+    Exists(String),
     /// Templates that stand on each other in a ring, or as good as.
     #[error("template {0:?}: its `base` and theirs never end, or only after {GENERATIONS} templates")]
     Ring(String),
@@ -35,6 +38,7 @@ impl Classified for FolderError {
             Self::Template(error) => error.class(),
             Self::Special(_) | Self::Ring(_) => Class::Build,
             Self::TooMany(_) => Class::Limit,
+            Self::Exists(_) => Class::Usage,
             Self::State(error) => error.class(),
         }
     }
@@ -44,6 +48,7 @@ impl Classified for FolderError {
             Self::Special(_) => "template-files",
             Self::TooMany(_) => "template-too-large",
             Self::Ring(_) => "base-ring",
+            Self::Exists(_) => "template-exists",
             Self::State(error) => error.code(),
         }
     }
@@ -112,6 +117,17 @@ pub fn read(folder: &Path) -> Result<Template, FolderError> {
     let mut files = BTreeMap::new();
     collect(&absolute, "", &mut files)?;
     Ok(Template::from_files(&name, files)?)
+}
+
+/// Writes the files of a new template into a folder that is not there yet.
+pub fn create(folder: &Path, template: &Template) -> Result<(), FolderError> {
+    if folder.symlink_metadata().is_ok() {
+        return Err(FolderError::Exists(folder.display().to_string()));
+    }
+    for (path, file) in &template.files {
+        state::write_file(&folder.join(path), &file.bytes)?;
+    }
+    Ok(())
 }
 
 fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) -> Result<(), FolderError> {

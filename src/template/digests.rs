@@ -47,7 +47,7 @@ impl Digests {
         let images = wire.image.into_iter().map(image).collect::<Result<_, _>>()?;
         let digests = Self { lock: wire.lock, rules: wire.rules, images };
         if digests.write() != text {
-            return Err("it is not in its canonical form: run `bulla build --record`".to_owned());
+            return Err("it is not in its canonical form: delete it and run `bulla build --record`".to_owned());
         }
         Ok(digests)
     }
