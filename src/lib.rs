@@ -27,6 +27,7 @@ pub mod adapters;
 // The verbs: what a person types, in terms of the above.
 pub mod build;
 pub mod describe;
+pub mod inspect;
 pub mod launch;
 pub mod lock;
 pub mod publish;

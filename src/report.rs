@@ -3,6 +3,8 @@
 //! Text from strangers passes [`shown`] on its way to a terminal, and [`json`] on its way into JSON: no control
 //! character, no invisible one, nothing that turns text around leaves this room.
 
+pub(crate) mod tree;
+
 use std::fmt::Write as _;
 
 use bulla::class::{Class, Classified};
@@ -173,7 +175,7 @@ pub(crate) fn verdict_json(
 }
 
 /// Cuts every text of a document to a sensible length.
-fn cut(value: &mut Value) {
+pub(crate) fn cut(value: &mut Value) {
     match value {
         Value::String(text) => {
             if let Some((end, _)) = text.char_indices().nth(RECORDED) {

@@ -187,22 +187,37 @@ impl Provenance {
         bytes
     }
 
-    /// Reads a predicate of this type, v1 or v0.2.
+    /// Reads a predicate of this type, v1 or v0.2, that says who built and how.
     pub fn parse(predicate_type: &str, predicate: &[u8]) -> Result<Self, ProvenanceError> {
-        if predicate.len() as u64 > PREDICATE {
-            return Err(ProvenanceError::Limit { limit: PREDICATE, unit: "bytes" });
-        }
-        let provenance = match predicate_type {
-            SLSA_V1 => Self::from(wire::<InPredicate>(predicate, &SHAPE_V1)?),
-            SLSA_V02 => Self::from(wire::<InPredicateV02>(predicate, &SHAPE_V02)?),
-            other => return Err(ProvenanceError::PredicateType(other.chars().take(200).collect())),
-        };
+        let provenance = Self::read(predicate_type, predicate)?;
         for (value, what) in [(&provenance.builder_id, "builder.id"), (&provenance.build_type, "buildType")] {
             if value.is_empty() {
                 return Err(ProvenanceError::Malformed(format!("its {what} is empty")));
             }
         }
         Ok(provenance)
+    }
+
+    /// The same, though it may not say who built: BuildKit names nobody where it was not told. To show, not to judge.
+    pub fn read(predicate_type: &str, predicate: &[u8]) -> Result<Self, ProvenanceError> {
+        if predicate.len() as u64 > PREDICATE {
+            return Err(ProvenanceError::Limit { limit: PREDICATE, unit: "bytes" });
+        }
+        match predicate_type {
+            SLSA_V1 => Ok(Self::from(wire::<InPredicate>(predicate, &SHAPE_V1)?)),
+            SLSA_V02 => Ok(Self::from(wire::<InPredicateV02>(predicate, &SHAPE_V02)?)),
+            other => Err(ProvenanceError::PredicateType(other.chars().take(200).collect())),
+        }
+    }
+
+    /// Every repository that it names as what was built.
+    pub fn sources(&self) -> Vec<&str> {
+        let parameter = |name: &str, member: &str| match self.external_parameters.get(name) {
+            Some(Value::Object(object)) => object.get(member).and_then(Value::as_str),
+            _ => None,
+        };
+        let config = self.config_source.as_ref().and_then(|source| source.uri.as_deref());
+        [parameter("source", "uri"), parameter("workflow", "repository"), config].into_iter().flatten().collect()
     }
 }
 

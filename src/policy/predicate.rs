@@ -73,7 +73,7 @@ impl ProvenanceRule {
             return Err(differs("build-type", &parsed.build_type, &self.build_type.join(" or ")));
         }
         if let Some(expected) = &self.source {
-            let sources = sources(&parsed);
+            let sources = parsed.sources();
             if sources.is_empty() || !sources.iter().all(|uri| without_ref(uri) == without_ref(expected)) {
                 return Err(differs("source", &sources.join(" and "), expected));
             }
@@ -85,16 +85,6 @@ impl ProvenanceRule {
     }
 }
 
-/// Every repository that the provenance names as what was built.
-fn sources(provenance: &Provenance) -> Vec<&str> {
-    let parameter = |name: &str, member: &str| match provenance.external_parameters.get(name) {
-        Some(Value::Object(object)) => object.get(member).and_then(Value::as_str),
-        _ => None,
-    };
-    let config = provenance.config_source.as_ref().and_then(|source| source.uri.as_deref());
-    [parameter("source", "uri"), parameter("workflow", "repository"), config].into_iter().flatten().collect()
-}
-
 /// The predicate is written by code in the job, the certificate by the authority: where both speak, they agree.
 fn agrees_with_certificate(provenance: &Provenance, certificate: &Identity) -> Result<(), Reason> {
     let claims = &certificate.claims;
@@ -102,7 +92,7 @@ fn agrees_with_certificate(provenance: &Provenance, certificate: &Identity) -> R
     let run = run.and_then(|(said, certified)| run_in_the_words_of(said, certified));
     let mut pairs = vec![("run", run, &claims.run_invocation_uri)];
     if let Some(repository) = &claims.source_repository_uri {
-        for source in sources(provenance) {
+        for source in provenance.sources() {
             if without_ref(source) != without_ref(repository) {
                 pairs.push(("source", Some(source.to_owned()), &claims.source_repository_uri));
             }
