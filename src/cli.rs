@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Verify an image and start exactly that in a hardened container
     Launch(LaunchArgs),
-    /// Show everything that is attached to an image, who signed it and what it says; admits nothing
+    /// Show what is attached to an image, whoever signed it
     Inspect(InspectArgs),
     /// Verify many images: a verdict for each, as a table or as JSON
     Audit(AuditArgs),

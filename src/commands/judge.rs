@@ -150,6 +150,9 @@ pub(crate) fn explain_policy(image: &str, file: Option<&Path>, world: &World) ->
     for requirement in &rule.require {
         text.push_str(&format!("  requires {}\n", shown(requirement.as_str())));
     }
+    if let Some(repository) = &rule.attestations {
+        text.push_str(&format!("  attestations in {repository}\n"));
+    }
     for signer in &rule.signers {
         text.push_str(&format!("  signed by {}\n", shown(&signer.to_string())));
     }
