@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Verify an image and start exactly that in a hardened container
     Launch(LaunchArgs),
+    /// Show what is attached to an image, whoever signed it
+    Inspect(InspectArgs),
     /// Verify many images: a verdict for each, as a table or as JSON
     Audit(AuditArgs),
     /// Build a template's image from its locked inputs, without a network

@@ -1,6 +1,7 @@
 //! The binary's glue: from what was typed to one call of a verb, and from its answer to what is shown.
 
 mod inputs;
+mod inspect;
 mod judge;
 mod make;
 mod policies;
@@ -63,6 +64,7 @@ impl World {
 pub(crate) fn run(cli: Cli, world: &World) -> u8 {
     let done = match cli.command {
         Command::Verify(args) => judge::verify(&args, world),
+        Command::Inspect(args) => inspect::inspect(&args, world),
         Command::Audit(args) => judge::audit(&args, world),
         Command::Launch(args) => return start::launch(&args, world),
         Command::Build(args) => make::build(&args, world),

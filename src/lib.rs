@@ -29,6 +29,7 @@ pub mod audit;
 pub mod build;
 pub mod cases;
 pub mod describe;
+pub mod inspect;
 pub mod launch;
 pub mod lock;
 pub mod publish;

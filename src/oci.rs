@@ -55,8 +55,12 @@ pub mod names {
     pub const PREDICATE_TYPE: &str = "dev.sigstore.bundle.predicateType";
     /// The annotation that names an image in a layout.
     pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+    /// A statement that nobody signed, as BuildKit attaches it.
+    pub const STATEMENT: &str = "application/vnd.in-toto+json";
     /// What kind of document BuildKit attached.
     pub const BUILDKIT_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+    /// Which manifest of its index BuildKit's document is about.
+    pub const BUILDKIT_REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
     /// The annotation with which `cosign save` marks the entries of its layouts.
     pub const COSIGN_KIND: &str = "kind";
 }

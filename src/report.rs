@@ -6,6 +6,7 @@
 mod document;
 pub(crate) mod github;
 mod text;
+pub(crate) mod tree;
 
 use std::fmt::Write as _;
 
@@ -16,7 +17,7 @@ use bulla::policy::verdict::Verdict;
 use bulla::reference::PinnedReference;
 use serde::Serialize;
 
-pub(crate) use document::{failure_json, verdict_json};
+pub(crate) use document::{cut, failure_json, verdict_json};
 pub(crate) use text::verdict_text;
 
 /// What a run ends in.

@@ -85,6 +85,9 @@ impl Default for Formats {
 }
 
 impl Formats {
+    /// Every form there is, to show what is attached and not to admit by it.
+    pub const ALL: Self = Self { cosign_legacy: true, v01: true, v02: true, v03: true };
+
     /// Every version of bundles, for clients that must read whatever there is.
     pub const BUNDLES: Self = Self { cosign_legacy: false, v01: true, v02: true, v03: true };
 
@@ -210,6 +213,11 @@ impl<'a> From<Blob<'a>> for Artifact<'a> {
             Blob::Digest(digest) => Artifact::from(Sha256Hash::new(*digest.raw())),
         }
     }
+}
+
+/// Whom a bundle's certificate names, though nothing was verified: somebody's claim, to be shown as one.
+pub fn claimed_identity(bundle: &Bundle) -> Option<Identity> {
+    Identity::from_certificate(bundle.sigstore().signing_certificate()?.as_bytes()).ok()
 }
 
 /// Verifies that a bundle is an attestation about `subject`, signed by whom `trust` allows. `now` is the local clock.

@@ -257,13 +257,9 @@ fn fetch(
             bytes => drop(by_digest.insert(blob.digest, bytes)),
         }
     }
-    for (manifest, Layer { descriptor, hint, is_legacy }) in wanted {
-        match by_digest.get(&descriptor.digest) {
-            Some(Ok(bytes)) if is_legacy => {
-                let read = Bundle::from_legacy(&descriptor.media_type, bytes, &descriptor.annotations);
-                evidence.add(descriptor.digest, read, hint);
-            }
-            Some(Ok(bytes)) => evidence.add(descriptor.digest, Bundle::parse(bytes), hint),
+    for (manifest, layer) in wanted {
+        match by_digest.get(&layer.descriptor.digest) {
+            Some(Ok(bytes)) => evidence.add(layer.descriptor.digest, layer.read(bytes), layer.hint),
             Some(Err(error)) => evidence.reject(manifest, error.class(), error.code(), error.to_string()),
             None => {}
         }
@@ -286,7 +282,7 @@ fn check_amount(subject: &Subject, count: usize, blobs: &[Descriptor]) -> Result
 }
 
 /// Whether an error says that this one blob is bad, and not that the store cannot be asked.
-fn is_the_blobs_fault(error: &StoreError) -> bool {
+pub(crate) fn is_the_blobs_fault(error: &StoreError) -> bool {
     matches!(
         error,
         StoreError::NotFound { .. } | StoreError::Content(_) | StoreError::Document { .. } | StoreError::Limit { .. }
@@ -294,15 +290,25 @@ fn is_the_blobs_fault(error: &StoreError) -> bool {
 }
 
 /// One signed document of an attestation manifest.
-struct Layer<'a> {
-    descriptor: &'a Descriptor,
+pub(crate) struct Layer<'a> {
+    pub(crate) descriptor: &'a Descriptor,
     /// The predicate type that an annotation, or the media type, promises.
     hint: Option<&'a str>,
     is_legacy: bool,
 }
 
+impl Layer<'_> {
+    /// The document that came for it.
+    pub(crate) fn read(&self, bytes: &[u8]) -> Result<Bundle, AttestationError> {
+        if self.is_legacy {
+            return Bundle::from_legacy(&self.descriptor.media_type, bytes, &self.descriptor.annotations);
+        }
+        Bundle::parse(bytes)
+    }
+}
+
 /// The signed documents of an attestation manifest: one bundle, or any number of cosign's older layers.
-fn layers_of(manifest: &ImageManifest) -> Result<Vec<Layer<'_>>, String> {
+pub(crate) fn layers_of(manifest: &ImageManifest) -> Result<Vec<Layer<'_>>, String> {
     let ImageManifest { layers, annotations, .. } = manifest;
     match layers.as_slice() {
         [descriptor] if descriptor.media_type.starts_with(names::BUNDLE_PREFIX) => {

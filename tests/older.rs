@@ -1,7 +1,7 @@
 //! Forms and places that count only where a policy names them: cosign's older layers, bundles before v0.3, attestations
 //! in another repository; and BuildKit's statements, which nobody signed and nothing makes count.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a case that cannot be set up is a failed test")]
+#![expect(clippy::unwrap_used, reason = "a case that cannot be set up is a failed test")]
 
 #[path = "support/cli.rs"]
 mod cli;
@@ -127,7 +127,7 @@ fn e08_older_layers_admit_where_a_policy_names_them_and_nowhere_else() {
     }
     // The denial does not read them.
     assert_eq!(
-        stage.server.log().iter().filter(|request| request.path.contains(".att")).last().unwrap().method,
+        stage.server.log().iter().filter(|request| request.path.contains(".att")).next_back().unwrap().method,
         "HEAD"
     );
     // A policy that names the older form alone takes nothing newer.
@@ -330,8 +330,7 @@ fn e10_attestations_in_another_repository_count_where_the_rule_names_it_and_ther
     // Nobody said so.
     stage.refuses(&[&stage.tag()], 1, "NO_ATTESTATION");
     assert_eq!(stage.server.count("acme/signatures"), 0);
-    let named = format!("{EVERYTHING}\nattestations = \"{signatures}\"");
-    policy(&stage, &named, LEGACY);
+    kept_in(&stage, &signatures);
     stage.admits(&[&stage.tag()]);
     // Bundles are found there too.
     let image = stage.image.descriptor();
@@ -358,7 +357,7 @@ fn e10_attestations_in_another_repository_count_where_the_rule_names_it_and_ther
         "work/saved",
         |kind| json!({ "kind": format!("dev.cosignproject.cosign/{kind}") }),
     );
-    policy(&stage, &named, LEGACY);
+    kept_in(&stage, &signatures);
     stage.server.clear_log();
     stage.admits(&[&layout]);
     assert_eq!(stage.server.log().len(), 0);
@@ -426,6 +425,30 @@ fn m08_statements_that_nobody_signed_do_not_count_wherever_they_are() {
 }
 
 #[test]
+fn h11_more_evidence_than_is_judged_is_a_limit_before_any_of_it_is_fetched() {
+    let world = Sigstore::new();
+    let stage = stage(&world, SIGNATURE, "");
+    let image = stage.image.descriptor();
+    let bundle = world.attest(&statement(&image.digest.hex(), SIGN, &predicate(SIGN)), &signer()).bundle();
+    stage.attach(&bundle, &image, SIGN);
+    stage.admits(&[&stage.tag()]);
+    for number in 0..5_u8 {
+        let mut manifest: Value =
+            serde_json::from_slice(&attestation_manifest(&[number], &image, SIGN, jiff::Timestamp::UNIX_EPOCH))
+                .unwrap();
+        manifest["layers"][0]["size"] = json!(90 << 20);
+        stage.server.put_manifest(REPOSITORY, None, names::MANIFEST, manifest.to_string().as_bytes());
+    }
+    std::fs::remove_dir_all(stage.desk.path("cache")).unwrap();
+    stage.server.clear_log();
+    stage.refuses(&[&stage.tag()], 1, "LIMIT");
+    assert_eq!(stage.server.count(&format!("/blobs/{}", Digest::of(&[0_u8]))), 0);
+    // What the rule does not ask for is not counted.
+    policy(&stage, "require = [\"https://example.test/other\"]", "");
+    stage.refuses(&[&stage.tag()], 1, "NO_ATTESTATION");
+}
+
+#[test]
 fn older_layers_are_copied_with_their_image() {
     let world = Sigstore::new();
     let stage = stage(&world, EVERYTHING, LEGACY);
@@ -452,6 +475,44 @@ fn older_layers_are_copied_with_their_image() {
     assert!(refused.stderr.contains(".sig") && refused.stderr.contains("tag-taken"), "{refused:?}");
     stage.desk.run(&["copy", "--move-tag", &layout, &there]).ends(0);
     stage.admits(&[&there]);
+}
+
+#[test]
+fn inspect_says_who_signed_what_in_every_form_and_whether_the_policy_names_them() {
+    let world = Sigstore::new();
+    let stage = stage(&world, EVERYTHING, LEGACY);
+    put_all(&stage, &world, REPOSITORY);
+    let image = stage.image.descriptor();
+    let other = Signer::github("acme/other", ".github/workflows/x.yml", "refs/heads/main");
+    let bundle = world.attest(&statement(&image.digest.hex(), SIGN, &predicate(SIGN)), &other).bundle();
+    stage.attach(&bundle, &image, SIGN);
+    let inspect = |args: &[&str]| -> Vec<Value> {
+        let document = stage.desk.run(&[&["inspect", "--json", &stage.tag()], args].concat()).ends(0).json();
+        document["found"]["attached"].as_array().unwrap().clone()
+    };
+    // Nobody vouches for this world: what certificates claim is shown as a claim.
+    for one in inspect(&[]) {
+        assert_eq!(one["signature"]["standing"], "not-verified", "{one:#}");
+        assert!(one["signature"]["signer"]["identity"].is_string() && one["signature"]["reason"].is_object());
+    }
+    let policy = stage.desk.arg("config/policy.toml");
+    let shown = inspect(&["--policy", &policy]);
+    let named: Vec<&Value> = shown.iter().map(|one| &one["signature"]["signerOfPolicy"]).collect();
+    assert_eq!(named, [false, true, true, true].map(Value::Bool).iter().collect::<Vec<_>>(), "{shown:#?}");
+    let forms: Vec<&Value> = shown.iter().map(|one| &one["form"]).collect();
+    assert_eq!(forms, ["v0.3", "cosign-legacy", "cosign-legacy", "cosign-legacy"]);
+    assert_eq!(shown[1]["statement"]["subjectName"], "ghcr.io/acme/templates/claude");
+    // Where the rule says that attestations are kept elsewhere, they are shown from there.
+    let signatures = format!("{}/acme/signatures", stage.server.host());
+    kept_in(&stage, &signatures);
+    assert!(inspect(&["--policy", &policy]).is_empty());
+    put_all(&stage, &world, "acme/signatures");
+    assert_eq!(inspect(&["--policy", &policy]).len(), 3);
+}
+
+/// A policy whose attestations are kept in this repository.
+fn kept_in(stage: &Stage, repository: &str) {
+    policy(stage, &format!("{EVERYTHING}\nattestations = \"{repository}\""), LEGACY);
 }
 
 fn vectors() -> Option<PathBuf> {
@@ -491,6 +552,23 @@ fn real_images_with_older_attestations_are_judged_as_they_should() {
         stage.refuses(&args, 1, "NO_ATTESTATION");
         rule("\"provenance\", \"sbom\"", version, older);
         stage.refuses(&args, 1, "NO_ATTESTATION");
+        // What is there is shown, without a policy: signed by whom it says, beside what BuildKit says unsigned.
+        let shown = stage.desk.run(&["inspect", "--json", &image]).ends(0).json();
+        let attached = &shown["found"]["attached"][0];
+        assert_eq!(
+            (&attached["form"], &attached["signature"]["standing"]),
+            (&json!("cosign-legacy"), &json!("verified"))
+        );
+        assert_eq!(attached["signature"]["signer"]["identity"], format!("{generator}{version}"));
+        assert!(
+            attached["statement"]["summary"]["sources"][0].as_str().unwrap().contains("slsa-framework"),
+            "{shown:#}"
+        );
+        if version != "v1.4.0" {
+            let statement = &shown["found"]["below"][1]["attached"][0];
+            assert_eq!(statement["signature"]["standing"], "unsigned", "{shown:#}");
+            assert_eq!(statement["statement"]["summary"]["kind"], "provenance");
+        }
         // The form of the provenance is named for itself.
         rule("\"provenance\"", version, "[rule.formats]\nbundle = [\"cosign-legacy\"]\n");
         stage.refuses(&args, 1, "PREDICATE");

@@ -3,6 +3,8 @@
 //! Reading follows the monotonic principle of in-toto: fields that are not known are passed over. What is known must
 //! be there once, in its own spelling and of its own type.
 
+mod resource;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::class::{Class, Classified};
-use crate::content::Digest;
 use crate::json::{self, JsonError, Obj, Shape};
 
 pub use super::predicate_types::{SLSA_V1, SLSA_V02};
+pub use resource::ResourceDescriptor;
 
 /// Size of one predicate, in bytes. Ours have 300 KB for 400 inputs; BuildKit's with sources stay below 3 MB.
 pub const PREDICATE: u64 = 8 << 20;
@@ -60,65 +62,6 @@ impl Classified for ProvenanceError {
             Self::Malformed(_) => "malformed-provenance",
             Self::Limit { .. } => "provenance-too-large",
         }
-    }
-}
-
-/// An artifact that went into a build or came out of it (in-toto ResourceDescriptor v1).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ResourceDescriptor {
-    /// A name that tells it from the others of its list.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Where or what it is: a purl, `git+https://…`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uri: Option<String>,
-    /// Digests by algorithm, in hex; `gitCommit` among them.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
-    pub digest: BTreeMap<String, String>,
-    /// Media type of the content.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub media_type: Option<String>,
-    /// Anything else.
-    #[serde(skip_serializing_if = "Map::is_empty", deserialize_with = "nullable")]
-    pub annotations: Map<String, Value>,
-}
-
-impl ResourceDescriptor {
-    /// An artifact with this SHA-256.
-    pub fn new(uri: impl Into<String>, digest: &Digest) -> Self {
-        Self { uri: Some(uri.into()), digest: BTreeMap::from([("sha256".to_owned(), digest.hex())]), ..Self::default() }
-    }
-
-    /// A commit of a git repository, given as `git+https://…[@ref]` and the commit's hex name.
-    pub fn commit(uri: impl Into<String>, commit: impl Into<String>) -> Self {
-        Self {
-            uri: Some(uri.into()),
-            digest: BTreeMap::from([("gitCommit".to_owned(), commit.into())]),
-            ..Self::default()
-        }
-    }
-
-    /// An artifact with this SHA-256 that has a name and no address: a byproduct.
-    pub fn output(name: impl Into<String>, digest: &Digest) -> Self {
-        Self { uri: None, ..Self::new("", digest).named(name) }
-    }
-
-    /// The same with a name.
-    #[must_use]
-    pub fn named(self, name: impl Into<String>) -> Self {
-        Self { name: Some(name.into()), ..self }
-    }
-
-    /// The same with a media type.
-    #[must_use]
-    pub fn typed(self, media_type: impl Into<String>) -> Self {
-        Self { media_type: Some(media_type.into()), ..self }
-    }
-
-    /// Its SHA-256, where it gives a well-formed one.
-    pub fn sha256(&self) -> Option<Digest> {
-        Digest::from_hex(self.digest.get("sha256")?).ok()
     }
 }
 
@@ -187,22 +130,37 @@ impl Provenance {
         bytes
     }
 
-    /// Reads a predicate of this type, v1 or v0.2.
+    /// Reads a predicate of this type, v1 or v0.2, that says who built and how.
     pub fn parse(predicate_type: &str, predicate: &[u8]) -> Result<Self, ProvenanceError> {
-        if predicate.len() as u64 > PREDICATE {
-            return Err(ProvenanceError::Limit { limit: PREDICATE, unit: "bytes" });
-        }
-        let provenance = match predicate_type {
-            SLSA_V1 => Self::from(wire::<InPredicate>(predicate, &SHAPE_V1)?),
-            SLSA_V02 => Self::from(wire::<InPredicateV02>(predicate, &SHAPE_V02)?),
-            other => return Err(ProvenanceError::PredicateType(other.chars().take(200).collect())),
-        };
+        let provenance = Self::read(predicate_type, predicate)?;
         for (value, what) in [(&provenance.builder_id, "builder.id"), (&provenance.build_type, "buildType")] {
             if value.is_empty() {
                 return Err(ProvenanceError::Malformed(format!("its {what} is empty")));
             }
         }
         Ok(provenance)
+    }
+
+    /// The same, though it may not say who built: BuildKit names nobody where it was not told. To show, not to judge.
+    pub fn read(predicate_type: &str, predicate: &[u8]) -> Result<Self, ProvenanceError> {
+        if predicate.len() as u64 > PREDICATE {
+            return Err(ProvenanceError::Limit { limit: PREDICATE, unit: "bytes" });
+        }
+        match predicate_type {
+            SLSA_V1 => Ok(Self::from(wire::<InPredicate>(predicate, &SHAPE_V1)?)),
+            SLSA_V02 => Ok(Self::from(wire::<InPredicateV02>(predicate, &SHAPE_V02)?)),
+            other => Err(ProvenanceError::PredicateType(other.chars().take(200).collect())),
+        }
+    }
+
+    /// Every repository that it names as what was built.
+    pub fn sources(&self) -> Vec<&str> {
+        let parameter = |name: &str, member: &str| match self.external_parameters.get(name) {
+            Some(Value::Object(object)) => object.get(member).and_then(Value::as_str),
+            _ => None,
+        };
+        let config = self.config_source.as_ref().and_then(|source| source.uri.as_deref());
+        [parameter("source", "uri"), parameter("workflow", "repository"), config].into_iter().flatten().collect()
     }
 }
 
@@ -473,6 +431,7 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializ
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Digest;
 
     const LEAST: &str =
         r#"{"buildDefinition":{"buildType":"b","externalParameters":{}},"runDetails":{"builder":{"id":"i"}}}"#;

@@ -114,6 +114,24 @@ pub(crate) struct AuditArgs {
     pub(crate) json: bool,
 }
 
+/// `bulla inspect`
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The image
+    pub(crate) image: String,
+    /// Policy file whose signers are to be known again, beside the embedded trust roots
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Take the signers of the rule for NAME for a layout, which has no repository of its own
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) as_name: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Print what was found as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `bulla policy`
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {

@@ -98,6 +98,11 @@ fn beside(file: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// One policy file, for what does not judge.
+pub(crate) fn read_policy(file: &Path) -> Result<Policy, Failure> {
+    read(file).map(|found| found.policy)
+}
+
 fn read(file: &Path) -> Result<Found, Failure> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let bytes = |path: &Path, limit| state::read_file(path, limit);
@@ -170,6 +175,9 @@ pub(crate) fn explain(image: &str, file: Option<&Path>, world: &World) -> Result
             count => format!(" by {count} different signers"),
         };
         text.push_str(&format!("  requires {}{by}\n", shown(requirement.as_str())));
+    }
+    if let Some(repository) = &rule.attestations {
+        text.push_str(&format!("  attestations in {repository}\n"));
     }
     for signer in &rule.signers {
         text.push_str(&format!("  signed by {}\n", shown(&signer.to_string())));

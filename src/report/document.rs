@@ -55,7 +55,7 @@ pub(crate) fn verdict_json(
 }
 
 /// Cuts every text of a document to a sensible length.
-fn cut(value: &mut Value) {
+pub(crate) fn cut(value: &mut Value) {
     match value {
         Value::String(text) => {
             if let Some((end, _)) = text.char_indices().nth(RECORDED) {

@@ -16,6 +16,7 @@ mod audit;
 mod copying;
 mod evidence;
 mod index;
+mod inspecting;
 mod launching;
 mod names;
 mod output;

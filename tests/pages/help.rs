@@ -4,11 +4,12 @@ use crate::place::Place;
 use crate::root;
 
 /// Every command with a page of its own.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "",
     "verify",
     "launch",
     "audit",
+    "inspect",
     "build",
     "fetch",
     "lock",
