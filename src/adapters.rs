@@ -23,6 +23,7 @@ use std::path::Path;
 use crate::class::{Class, Classified};
 use crate::content::{ContentError, Digest, Document};
 use crate::oci::{Descriptor, ImageManifest, OciError};
+use crate::reference::Repository;
 
 /// What a long step tells whoever waits for it.
 #[derive(Debug, Clone, Copy)]
@@ -62,10 +63,45 @@ pub struct Referrers {
     pub manifests: Vec<Document<ImageManifest>>,
     /// What was offered and passed over, with the reason.
     pub ignored: Vec<(Digest, String)>,
-    /// Names of older formats that are there and not read unless a policy names them (`sha256-….sig`, `.att`).
-    pub legacy: Vec<String>,
     /// Whether this is what was found some time ago, and not what is there now: ask again before denying.
     pub remembered: bool,
+}
+
+/// What cosign kept beside an image before there were bundles: which of its tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LegacyKind {
+    /// `sha256-….sig`: signatures, each a layer.
+    Signatures,
+    /// `sha256-….att`: attestations, each a layer.
+    Attestations,
+    /// `sha256-….sbom`: a document that nobody signed.
+    Sbom,
+}
+
+impl LegacyKind {
+    /// Those that hold signatures.
+    pub const SIGNED: [Self; 2] = [Self::Signatures, Self::Attestations];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Signatures, Self::Attestations, Self::Sbom];
+
+    /// The tag for this image (cosign, specs/SIGNATURE_SPEC.md).
+    pub fn tag(self, subject: &Digest) -> String {
+        let suffix = match self {
+            Self::Signatures => "sig",
+            Self::Attestations => "att",
+            Self::Sbom => "sbom",
+        };
+        format!("sha256-{}.{suffix}", subject.hex())
+    }
+}
+
+/// What cosign's older tags hold. Nothing but the tag says which image it is about: the signed content has to.
+#[derive(Debug, Clone, Default)]
+pub struct Legacy {
+    /// The manifests under the tags.
+    pub manifests: Vec<(LegacyKind, Document<ImageManifest>)>,
+    /// What stands there and is no such manifest, with the reason.
+    pub ignored: Vec<(Digest, String)>,
 }
 
 /// A place that holds images and what is attached to them: a repository on a registry, or a layout on disk.
@@ -79,6 +115,22 @@ pub trait Store {
     /// The same, but never from what was found some time ago, where there is any way to ask.
     fn referrers_now(&self, subject: &Digest) -> Result<Referrers, StoreError> {
         self.referrers(subject)
+    }
+
+    /// What stands under cosign's older tags. Asked for only where a policy names that form, or to show it.
+    fn legacy(&self, _subject: &Digest, _kinds: &[LegacyKind]) -> Result<Legacy, StoreError> {
+        Ok(Legacy::default())
+    }
+
+    /// The names of those that hold signatures, unread. They are only named in a denial, so that a store that does not
+    /// answer here changes nothing.
+    fn legacy_names(&self, _subject: &Digest) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Another repository, for attestations that a policy says are kept there; none where there are no repositories.
+    fn elsewhere(&self, _repository: &Repository) -> Option<Box<dyn Store>> {
+        None
     }
 
     /// A small blob, whole. Refused above `limit` bytes before it is read; checked against size and digest.

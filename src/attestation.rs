@@ -4,6 +4,7 @@
 
 pub mod bundle;
 pub mod provenance;
+pub mod scan;
 pub mod summary;
 
 use std::collections::BTreeMap;

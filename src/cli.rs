@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Attest(AttestArgs),
     /// Push an image with its attestations, the tag last
     Publish(PublishArgs),
+    /// Copy an image with its attestations: between registries, to a layout, or from one
+    Copy(CopyArgs),
     /// List what is in an image, as SPDX or CycloneDX
     Sbom(SbomArgs),
     /// Compare two images path by path

@@ -71,6 +71,7 @@ pub(crate) fn run(cli: Cli, world: &World) -> u8 {
         Command::Sign(args) => make::sign(&args, world),
         Command::Attest(args) => make::attest(&args, world),
         Command::Publish(args) => make::publish(&args, world),
+        Command::Copy(args) => make::copy(&args, world),
         Command::Diff(args) => make::diff(&args, world),
         Command::Sbom(args) => make::sbom(&args, world),
         Command::Key(KeyCommand::Generate { output }) => make::generate_key(&output, world),

@@ -38,6 +38,8 @@ pub mod limits {
     pub const ZSTD_WINDOW_LOG: u32 = 25;
     /// Attestation manifests read for one image. Real images have fewer than ten.
     pub const REFERRERS: usize = 1_000;
+    /// All attestations that are judged for one image, in bytes: three large SBOMs and then some, in memory at once.
+    pub const EVIDENCE: u64 = 384 << 20;
     /// Pages of a referrers listing.
     pub const REFERRER_PAGES: usize = 32;
     /// Entries of one index: platforms plus attestations.

@@ -74,9 +74,7 @@ struct Image {
 
 fn documents(store: &dyn Store, subject: &Subject) -> Result<Image, DescribeError> {
     let served = store.manifest(&subject.manifest)?;
-    let Manifest::Image(manifest) = Manifest::parse(&served.raw, served.media_type.as_deref())? else {
-        return Err(OciError::Malformed { name: "manifest", reason: "it is an index".to_owned() }.into());
-    };
+    let manifest = Manifest::parse(&served.raw, served.media_type.as_deref())?.into_image()?;
     let config = store.blob(&manifest.config, limits::CONFIG)?;
     let parsed = ImageConfig::parse(&config)?;
     parsed.check_against(&manifest, &subject.platform)?;

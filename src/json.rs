@@ -4,6 +4,7 @@
 //! and sees nothing of a key that differs from a known one only in case, which readers written in Go prefer. The scan
 //! refuses all of that, so that every reader of the same bytes sees the same document.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
@@ -49,21 +50,31 @@ impl Classified for JsonError {
 /// [`limits::JSON_DEPTH`], objects of more than [`limits::JSON_MEMBERS`] members, trailing bytes, a document that is
 /// not an object.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8], shape: &Shape) -> Result<T, JsonError> {
-    scan(bytes, shape)?;
-    let Obj(value) = serde_json::from_slice(bytes).map_err(|error| shape.error(&error))?;
+    let text = text(bytes, shape)?;
+    scan_text(text, shape)?;
+    let Obj(value) = serde_json::from_str(text).map_err(|error| shape.error(&error))?;
     Ok(value)
 }
 
 /// The scan alone, for documents that another crate will read.
 pub fn scan(bytes: &[u8], shape: &Shape) -> Result<(), JsonError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    scan_text(text(bytes, shape)?, shape)
+}
+
+/// Once for the whole document: the readers below need not look at each string again.
+fn text<'a>(bytes: &'a [u8], shape: &Shape) -> Result<&'a str, JsonError> {
+    std::str::from_utf8(bytes).map_err(|error| JsonError { name: shape.name, message: error.to_string(), limit: None })
+}
+
+fn scan_text(text: &str, shape: &Shape) -> Result<(), JsonError> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let top = Scan { shape, depth: 0, opaque: false };
     let read = top.deserialize(&mut deserializer).and_then(|()| deserializer.end());
     read.map_err(|error| shape.error(&error))?;
-    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'{') => Ok(()),
-        _ => Err(JsonError { name: shape.name, message: "it is not an object".to_owned(), limit: None }),
+    if text.trim_ascii_start().starts_with('{') {
+        return Ok(());
     }
+    Err(JsonError { name: shape.name, message: "it is not an object".to_owned(), limit: None })
 }
 
 const TOO_DEEP: &str = "nested too deeply";
@@ -82,14 +93,15 @@ impl Shape {
 
     /// The known key that `key` is a case variant of.
     fn variant_of(&self, key: &str) -> Option<&'static str> {
-        self.known.iter().copied().find(|known| *known != key && fold_eq(known, key))
+        let is_ascii = key.is_ascii();
+        self.known.iter().copied().find(|known| *known != key && fold_eq(known, key, is_ascii))
     }
 }
 
 /// Equality under the folding that Go's JSON decoder uses: ASCII case, the Kelvin sign and the long s. Known keys are
 /// ASCII, so that nearly every key is done with by its length.
-fn fold_eq(known: &str, key: &str) -> bool {
-    if key.is_ascii() {
+fn fold_eq(known: &str, key: &str, is_ascii: bool) -> bool {
+    if is_ascii {
         return known.eq_ignore_ascii_case(key);
     }
     let fold = |character: char| match character {
@@ -154,14 +166,14 @@ impl<'de> Visitor<'de> for Scan<'_> {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let below = self.deeper()?;
-        let mut seen = HashSet::new();
-        while let Some(key) = members.next_key::<String>()? {
+        let mut seen = Keys::default();
+        while let Some(Key(key)) = members.next_key()? {
             if !self.opaque
                 && let Some(known) = self.shape.variant_of(&key)
             {
                 return Err(A::Error::custom(format!("the key {key:?} differs from {known:?} only in case")));
             }
-            let opaque = self.opaque || self.shape.opaque.contains(&key.as_str());
+            let opaque = self.opaque || self.shape.opaque.contains(&&*key);
             if seen.contains(&key) {
                 return Err(A::Error::custom(format!("the key {key:?} appears twice")));
             }
@@ -172,6 +184,53 @@ impl<'de> Visitor<'de> for Scan<'_> {
             members.next_value_seed(Scan { opaque, ..below })?;
         }
         Ok(())
+    }
+}
+
+/// The keys of one object. Nearly all objects have a handful, which are compared faster than hashed.
+#[derive(Default)]
+struct Keys<'de> {
+    few: Vec<Cow<'de, str>>,
+    many: HashSet<Cow<'de, str>>,
+}
+
+impl<'de> Keys<'de> {
+    const FEW: usize = 16;
+
+    fn len(&self) -> usize {
+        self.few.len() + self.many.len()
+    }
+    fn contains(&self, key: &str) -> bool {
+        self.few.iter().any(|seen| seen == key) || (!self.many.is_empty() && self.many.contains(key))
+    }
+    fn insert(&mut self, key: Cow<'de, str>) {
+        if self.few.len() < Self::FEW {
+            self.few.push(key);
+        } else {
+            self.many.insert(key);
+        }
+    }
+}
+
+/// A key as it stands in the text, copied only where an escape makes that necessary.
+struct Key<'de>(Cow<'de, str>);
+
+impl<'de> serde::Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Key<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(key)))
+            }
+            fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(key.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 
@@ -253,6 +312,18 @@ mod tests {
             refused(bad);
         }
         assert!(parse::<Doc>(b"{\"a\":\"\xff\"}", &SHAPE).is_err());
+    }
+
+    #[test]
+    fn finds_a_key_twice_however_many_there_are() {
+        for count in [1, Keys::FEW - 1, Keys::FEW, Keys::FEW + 1, 3 * Keys::FEW] {
+            let members: Vec<String> = (0..count).map(|key| format!("\"k{key}\":0")).collect();
+            let all = members.join(",");
+            assert!(parse::<Doc>(format!("{{{all}}}").as_bytes(), &SHAPE).is_ok());
+            for twice in ["k0".to_owned(), format!("k{}", count - 1), format!("\\u006b{}", count - 1)] {
+                assert!(refused(&format!("{{{all},\"{twice}\":0}}")).contains("twice"));
+            }
+        }
     }
 
     #[test]

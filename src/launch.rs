@@ -38,9 +38,7 @@ impl Ready {
     pub fn read(image: &AdmittedImage, store: &dyn Store) -> Result<Self, LaunchError> {
         let subject = image.subject();
         let served = store.manifest(&subject.manifest)?;
-        let Manifest::Image(manifest) = Manifest::parse(&served.raw, served.media_type.as_deref())? else {
-            return Err(LaunchError::NotAnImage { digest: subject.manifest });
-        };
+        let manifest = Manifest::parse(&served.raw, served.media_type.as_deref())?.into_image()?;
         if served.digest != subject.manifest || manifest.config.digest != subject.config {
             return Err(LaunchError::AnotherImage { digest: subject.manifest });
         }

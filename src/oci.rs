@@ -3,8 +3,10 @@
 //! Reading never fetches and never guesses: a document that could be both an image and an index is refused
 //! (CVE-2021-41190), and so is one whose own media type disagrees with what it was served as.
 
+mod config;
 pub mod diff;
 pub mod layer;
+mod manifest;
 pub mod normalize;
 pub mod tree;
 
@@ -12,9 +14,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use config::CONFIG_SHAPE;
+pub use config::ImageConfig;
+pub(crate) use manifest::essence;
+pub use manifest::{ImageIndex, ImageManifest, Manifest};
+
 use crate::class::{Class, Classified};
-use crate::content::{Digest, limits};
-use crate::json::{self, JsonError, Obj, Shape};
+use crate::content::Digest;
+use crate::json::{JsonError, Obj};
 
 /// Media types, artifact types and annotation keys, by their names in the specs.
 pub mod names {
@@ -188,7 +195,7 @@ impl Platform {
         self.os == offered.os && self.architecture == offered.architecture && variant(self) == variant(offered)
     }
 
-    fn is_unknown(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         self.os == "unknown" && self.architecture == "unknown"
     }
 }
@@ -224,320 +231,6 @@ impl std::str::FromStr for Platform {
     }
 }
 
-/// An image manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageManifest {
-    /// The image config, or an artifact's.
-    pub config: Descriptor,
-    /// The layers, lowest first.
-    pub layers: Vec<Descriptor>,
-    /// What kind of artifact this is; absent for images.
-    pub artifact_type: Option<String>,
-    /// What this is attached to.
-    pub subject: Option<Descriptor>,
-    /// Annotations: hints, never believed.
-    pub annotations: BTreeMap<String, String>,
-}
-
-impl ImageManifest {
-    /// Whether this is something a container can be started from, and not an artifact.
-    pub fn is_runnable(&self) -> bool {
-        self.artifact_type.is_none()
-            && self.subject.is_none()
-            && matches!(self.config.media_type.as_str(), names::CONFIG | names::DOCKER_CONFIG)
-    }
-}
-
-/// An image index, or a manifest list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageIndex {
-    /// What it points at, in its own order.
-    pub manifests: Vec<Descriptor>,
-    /// What kind of artifact this is; absent for multi-platform images.
-    pub artifact_type: Option<String>,
-    /// What this is attached to.
-    pub subject: Option<Descriptor>,
-    /// Annotations: hints, never believed.
-    pub annotations: BTreeMap<String, String>,
-}
-
-impl ImageIndex {
-    /// The one entry for `platform`. BuildKit's attestation entries (marked by platform *and* annotation) are passed
-    /// over; two entries for one platform, or an entry without one, are ambiguous and refused.
-    pub fn select(&self, platform: &Platform) -> Result<&Descriptor, OciError> {
-        let mut offered = Vec::new();
-        let mut found = Vec::new();
-        for entry in &self.manifests {
-            let attestation = entry.annotations.contains_key(names::BUILDKIT_REFERENCE_TYPE);
-            match &entry.platform {
-                Some(entry_platform) if entry_platform.is_unknown() && attestation => {}
-                Some(entry_platform) if !entry_platform.is_unknown() && !attestation => {
-                    offered.push(entry_platform.to_string());
-                    if platform.matches(entry_platform) {
-                        found.push(entry);
-                    }
-                }
-                _ => {
-                    return Err(malformed(
-                        "image index",
-                        format!(
-                            "entry {} is neither an image of a platform nor marked as an attestation",
-                            entry.digest
-                        ),
-                    ));
-                }
-            }
-        }
-        match found.as_slice() {
-            [one] => Ok(one),
-            [] => Err(OciError::Platform {
-                reason: format!("there is no image for {platform}; the index offers {}", offered.join(", ")),
-            }),
-            _ => Err(malformed("image index", format!("{} entries claim to be {platform}", found.len()))),
-        }
-    }
-}
-
-/// A manifest or an index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Manifest {
-    /// One image, or an artifact.
-    Image(ImageManifest),
-    /// Several.
-    Index(ImageIndex),
-}
-
-const MANIFEST_SHAPE: Shape = Shape {
-    name: "manifest",
-    known: &[
-        "schemaVersion",
-        "mediaType",
-        "artifactType",
-        "config",
-        "layers",
-        "manifests",
-        "subject",
-        "digest",
-        "size",
-        "urls",
-        "data",
-        "platform",
-        "os",
-        "architecture",
-        "variant",
-        "annotations",
-        "fsLayers",
-        "history",
-        "signatures",
-    ],
-    opaque: &["annotations"],
-};
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireManifest {
-    schema_version: u32,
-    media_type: Option<String>,
-    artifact_type: Option<String>,
-    config: Option<Obj<Descriptor>>,
-    layers: Option<Vec<Obj<Descriptor>>>,
-    manifests: Option<Vec<Obj<Descriptor>>>,
-    subject: Option<Obj<Descriptor>>,
-    #[serde(default, deserialize_with = "nullable_map")]
-    annotations: BTreeMap<String, String>,
-    // Docker's schema 1, which carries its own signatures and is refused.
-    fs_layers: Option<serde::de::IgnoredAny>,
-}
-
-/// A media type without its parameters.
-pub(crate) fn essence(media_type: &str) -> &str {
-    media_type.split(';').next().unwrap_or_default().trim()
-}
-
-impl Manifest {
-    /// Reads a manifest or an index. `served_as` is the media type it came under, where something said one.
-    pub fn parse(bytes: &[u8], served_as: Option<&str>) -> Result<Self, OciError> {
-        let wire: WireManifest = json::parse(bytes, &MANIFEST_SHAPE)?;
-        let refuse = |reason: &str| Err(malformed("manifest", reason.to_owned()));
-        if wire.schema_version != 2 || wire.fs_layers.is_some() {
-            return refuse("only schemaVersion 2 is understood");
-        }
-        let served_as = served_as.map(essence);
-        if let (Some(own), Some(served)) = (&wire.media_type, served_as)
-            && own != served
-        {
-            return refuse(&format!("it calls itself {own:?} and was served as {served:?}"));
-        }
-        let annotations = wire.annotations;
-        let artifact_type = wire.artifact_type;
-        let subject = wire.subject.map(|Obj(descriptor)| descriptor);
-        let manifest = match (wire.manifests, wire.config, wire.layers) {
-            (Some(manifests), None, None) => {
-                let manifests: Vec<_> = manifests.into_iter().map(|Obj(descriptor)| descriptor).collect();
-                bounded("image index", "entries", manifests.len(), limits::INDEX_ENTRIES)?;
-                Self::Index(ImageIndex { manifests, artifact_type, subject, annotations })
-            }
-            (None, Some(Obj(config)), Some(layers)) => {
-                let layers: Vec<_> = layers.into_iter().map(|Obj(descriptor)| descriptor).collect();
-                bounded("manifest", "layers", layers.len(), limits::LAYERS)?;
-                Self::Image(ImageManifest { config, layers, artifact_type, subject, annotations })
-            }
-            (None, _, _) => return refuse("it has neither `manifests` nor `config` and `layers`"),
-            (Some(_), _, _) => {
-                return refuse("it has `manifests` beside `config` or `layers`, so it could be read as two things");
-            }
-        };
-        let fits = |media_type: &str| match &manifest {
-            Self::Image(_) => matches!(media_type, names::MANIFEST | names::DOCKER_MANIFEST),
-            Self::Index(_) => matches!(media_type, names::INDEX | names::DOCKER_LIST),
-        };
-        match wire.media_type.as_deref().or(served_as) {
-            Some(media_type) if fits(media_type) => Ok(manifest),
-            Some(media_type) => refuse(&format!("the media type {media_type:?} does not fit what it holds")),
-            None => Ok(manifest),
-        }
-    }
-
-    /// What this is attached to.
-    pub fn subject(&self) -> Option<&Descriptor> {
-        match self {
-            Self::Image(image) => image.subject.as_ref(),
-            Self::Index(index) => index.subject.as_ref(),
-        }
-    }
-
-    /// The media type to write for it, where it says none itself.
-    pub fn media_type(&self) -> &'static str {
-        match self {
-            Self::Image(_) => names::MANIFEST,
-            Self::Index(_) => names::INDEX,
-        }
-    }
-}
-
-/// What of an image config is used: platform, layers' diff_ids, and how it wants to be run (image-spec, config.md).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ImageConfig {
-    /// `linux`
-    pub os: String,
-    /// `amd64` …
-    pub architecture: String,
-    /// `v8` …
-    pub variant: Option<String>,
-    /// Digests of the uncompressed layers, lowest first.
-    pub diff_ids: Vec<Digest>,
-    /// `user` or `uid:gid`, as it stands.
-    pub user: String,
-    /// `NAME=value`
-    pub env: Vec<String>,
-    /// The program and its fixed arguments.
-    pub entrypoint: Vec<String>,
-    /// Arguments used when none are given.
-    pub cmd: Vec<String>,
-    /// The working directory.
-    pub working_dir: String,
-    /// Paths that an engine would give a writable volume of its own.
-    pub volumes: Vec<String>,
-    /// Labels: somebody's own words.
-    pub labels: BTreeMap<String, String>,
-}
-
-const CONFIG_SHAPE: Shape = Shape {
-    name: "image config",
-    // Engines written in Go obey a `user` or an `ENV` as well: what is judged must be all that they see.
-    known: &[
-        "os",
-        "architecture",
-        "variant",
-        "rootfs",
-        "diff_ids",
-        "type",
-        "config",
-        "history",
-        "User",
-        "Env",
-        "Entrypoint",
-        "Cmd",
-        "WorkingDir",
-        "Volumes",
-        "Labels",
-        "ExposedPorts",
-        "Healthcheck",
-        "OnBuild",
-        "Shell",
-        "StopSignal",
-        "ArgsEscaped",
-    ],
-    opaque: &["Labels", "Volumes", "ExposedPorts", "history"],
-};
-
-#[derive(Deserialize)]
-struct WireConfig {
-    os: String,
-    architecture: String,
-    variant: Option<String>,
-    rootfs: Obj<WireRootfs>,
-    config: Option<Obj<WireRun>>,
-}
-
-#[derive(Deserialize)]
-struct WireRootfs {
-    diff_ids: Vec<Digest>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-struct WireRun {
-    user: Option<String>,
-    env: Option<Vec<String>>,
-    entrypoint: Option<Vec<String>>,
-    cmd: Option<Vec<String>>,
-    working_dir: Option<String>,
-    volumes: Option<BTreeMap<String, serde::de::IgnoredAny>>,
-    labels: Option<BTreeMap<String, String>>,
-}
-
-impl ImageConfig {
-    /// Reads an image config.
-    pub fn parse(bytes: &[u8]) -> Result<Self, OciError> {
-        let wire: WireConfig = json::parse(bytes, &CONFIG_SHAPE)?;
-        let Obj(rootfs) = wire.rootfs;
-        let run = wire.config.unwrap_or_default().0;
-        Ok(Self {
-            os: wire.os,
-            architecture: wire.architecture,
-            variant: wire.variant.filter(|variant| !variant.is_empty()),
-            diff_ids: rootfs.diff_ids,
-            user: run.user.unwrap_or_default(),
-            env: run.env.unwrap_or_default(),
-            entrypoint: run.entrypoint.unwrap_or_default(),
-            cmd: run.cmd.unwrap_or_default(),
-            working_dir: run.working_dir.unwrap_or_default(),
-            volumes: run.volumes.unwrap_or_default().into_keys().collect(),
-            labels: run.labels.unwrap_or_default(),
-        })
-    }
-
-    /// The platform it was built for.
-    pub fn platform(&self) -> Platform {
-        Platform { os: self.os.clone(), architecture: self.architecture.clone(), variant: self.variant.clone() }
-    }
-
-    /// Refuses a config that is not this manifest's: another platform, another number of layers.
-    pub fn check_against(&self, manifest: &ImageManifest, platform: &Platform) -> Result<(), OciError> {
-        if self.diff_ids.len() != manifest.layers.len() {
-            return Err(OciError::LayerCount { config: self.diff_ids.len(), manifest: manifest.layers.len() });
-        }
-        if !platform.matches(&self.platform()) {
-            return Err(OciError::Malformed {
-                name: "image config",
-                reason: format!("it is for {} where {platform} was asked for", self.platform()),
-            });
-        }
-        Ok(())
-    }
-}
-
 fn malformed(name: &'static str, reason: String) -> OciError {
     OciError::Malformed { name, reason }
 }
@@ -554,24 +247,4 @@ fn optional_object<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
 
 fn nullable_map<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn i13_a_config_says_the_same_to_every_reader() {
-        let config = |run: &str| {
-            let text = format!(
-                r#"{{"os":"linux","architecture":"amd64","rootfs":{{"type":"layers","diff_ids":[]}},"config":{run}}}"#
-            );
-            ImageConfig::parse(text.as_bytes())
-        };
-        let read = config(r#"{"Cmd":["/x"],"Labels":{"a":"1","A":"2"},"Env":["USER=x"]}"#).unwrap();
-        assert_eq!((read.cmd.len(), read.labels.len()), (1, 2));
-        for hidden in ["env", "ENV", "user", "workingdir", "volumes", "entrypoint", "healthcheck", "onbuild"] {
-            assert!(config(&format!(r#"{{"Cmd":["/x"],"{hidden}":null}}"#)).is_err(), "{hidden}");
-        }
-    }
 }

@@ -4,28 +4,34 @@
 //! each denies. Evaluation is pure: the same policy, evidence and time give the same verdict.
 
 mod document;
+mod judge;
+mod licence;
+mod name;
 pub mod pattern;
 mod predicate;
 mod project;
+mod purl;
+mod rule;
 pub mod seal;
 pub mod signer;
 mod summary;
+mod threshold;
 pub mod verdict;
 
 pub use document::{Load, requirements};
+pub use name::SubjectName;
+pub use rule::{About, Mode, Rebuild, Requirement, Rule};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::attestation::bundle::Bundle;
-use crate::attestation::{Statement, predicate_types};
 use crate::class::{Class, Classified};
 use crate::content::Digest;
 use crate::home;
+use crate::policy::judge::failed;
 use crate::policy::pattern::Pattern;
-use crate::policy::predicate::{ProvenanceRule, SbomRule};
 use crate::policy::signer::TrustedSigner;
-use crate::policy::verdict::{Attested, Basis, Check, Reason, Rejected, Root, Status, Subject, Verdict};
-use crate::sigstore::{self, Formats, VerifiedAttestation};
+use crate::policy::verdict::{Basis, Reason, Rejected, Status, Subject, Verdict};
 
 /// A policy that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,84 +78,6 @@ pub struct Policy {
     rules: Vec<Rule>,
     withdrawn: Vec<Withdrawn>,
     project: Option<Box<Policy>>,
-}
-
-/// What holds for the images that one of the patterns names.
-#[derive(Debug)]
-pub struct Rule {
-    /// Which images.
-    pub images: Vec<Pattern>,
-    /// Whether a launch goes by the verdict.
-    pub mode: Mode,
-    /// What there must be. Never empty.
-    pub require: Vec<Requirement>,
-    /// What `launch --rebuild` may do.
-    pub rebuild: Rebuild,
-    /// Longest time since an attestation was signed.
-    pub max_age: Option<SignedDuration>,
-    /// Any one of them must have signed. Never empty.
-    pub signers: Vec<TrustedSigner>,
-    /// Which forms of evidence count.
-    pub formats: Formats,
-    provenance: ProvenanceRule,
-    sbom: SbomRule,
-}
-
-/// Whether a launch goes by the verdict. `verify` returns the same in every mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// A denied image does not start.
-    Enforce,
-    /// It starts, with a warning.
-    Warn,
-    /// It starts, and the record says so.
-    Audit,
-}
-
-/// What `launch --rebuild` may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rebuild {
-    /// Nothing.
-    Forbid,
-    /// Launch a local rebuild that has the published digest.
-    Match,
-    /// Launch a local rebuild, whatever its digest.
-    Allow,
-}
-
-/// What there must be: a statement of this kind, verified, by one of the signers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Requirement {
-    /// A cosign signature statement.
-    Signature,
-    /// SLSA provenance.
-    Provenance,
-    /// An SBOM, SPDX or CycloneDX.
-    Sbom,
-    /// A statement of exactly this predicate type.
-    Predicate(String),
-}
-
-impl Requirement {
-    /// As it stands in a policy and in a verdict.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Signature => "signature",
-            Self::Provenance => "provenance",
-            Self::Sbom => "sbom",
-            Self::Predicate(uri) => uri,
-        }
-    }
-
-    /// Whether a statement of this predicate type is what is asked for.
-    pub fn asks_for(&self, predicate_type: &str) -> bool {
-        match self {
-            Self::Signature => predicate_type == predicate_types::SIGNATURE,
-            Self::Provenance => predicate_types::is_provenance(predicate_type),
-            Self::Sbom => predicate_types::is_sbom(predicate_type),
-            Self::Predicate(uri) => uri == predicate_type,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -316,238 +244,5 @@ impl Policy {
             _ => None,
         };
         Ok(verdict)
-    }
-}
-
-impl Rule {
-    /// One check for each requirement; also records what was verified and what was not.
-    fn judge(&self, evidence: &Evidence, now: Timestamp, verdict: &mut Verdict) {
-        for requirement in &self.require {
-            let mut best: Option<(Reason, Digest)> = None;
-            let mut passed = None;
-            let candidates = evidence.candidates.iter();
-            for Candidate { bundle, .. } in candidates.filter(|one| requirement.asks_for(&one.predicate_type)) {
-                match self.satisfy(requirement, bundle, &evidence.subject, now) {
-                    Ok((attestation, signer)) => {
-                        passed = Some(attested(&attestation, signer, requirement));
-                        break;
-                    }
-                    Err(reason) => {
-                        verdict.rejections.push(Rejected { digest: *bundle.digest(), reason: reason.clone() });
-                        if best.as_ref().is_none_or(|(known, _)| progress(&reason) > progress(known)) {
-                            best = Some((reason, *bundle.digest()));
-                        }
-                    }
-                }
-            }
-            verdict.checks.push(match (&passed, best) {
-                (Some(attested), _) => Check {
-                    requirement: requirement.as_str().to_owned(),
-                    status: Status::Pass,
-                    code: "verified",
-                    class: None,
-                    message: format!("{} by {}", attested.predicate_type, attested.signer),
-                    attestation: Some(attested.digest),
-                    found: Vec::new(),
-                    wanted: Vec::new(),
-                },
-                (None, Some((reason, digest))) => {
-                    let (found, wanted) = self.found_and_wanted(requirement, evidence, &reason);
-                    Check { attestation: Some(digest), found, wanted, ..failed(requirement.as_str(), reason) }
-                }
-                (None, None) => Check {
-                    found: seen(evidence),
-                    wanted: self.signers.iter().map(ToString::to_string).collect(),
-                    ..failed(requirement.as_str(), self.nothing_attached(requirement, evidence))
-                },
-            });
-            verdict.attestations.extend(passed);
-        }
-    }
-
-    /// One bundle against one requirement, under each signer in turn; the reason that came furthest is the one told.
-    fn satisfy(
-        &self,
-        requirement: &Requirement,
-        bundle: &Bundle,
-        subject: &Subject,
-        now: Timestamp,
-    ) -> Result<(VerifiedAttestation, &TrustedSigner), Reason> {
-        let mut best: Option<Reason> = None;
-        for signer in &self.signers {
-            let judged = sigstore::verify_bundle(bundle, &subject.digest, &signer.trust(), self.formats, now)
-                .map_err(|rejection| Reason::of(&rejection))
-                .and_then(|attestation| {
-                    signer.check(attestation.signer())?;
-                    self.check_age(&attestation, now)?;
-                    self.check_predicate(requirement, &attestation, subject)?;
-                    Ok(attestation)
-                });
-            match judged {
-                Ok(attestation) => return Ok((attestation, signer)),
-                Err(reason) if best.as_ref().is_none_or(|known| progress(&reason) > progress(known)) => {
-                    best = Some(reason);
-                }
-                Err(_) => {}
-            }
-        }
-        Err(best.unwrap_or_else(|| Reason {
-            class: Class::Identity,
-            code: "no-signer",
-            message: "the rule names no signer".to_owned(),
-        }))
-    }
-
-    /// Freshness: at every trusted time, since a rogue authority may have put one of them forward.
-    fn check_age(&self, attestation: &VerifiedAttestation, now: Timestamp) -> Result<(), Reason> {
-        let Some(max_age) = self.max_age else { return Ok(()) };
-        let Some(oldest) = attestation.times().iter().min() else {
-            let message = "the rule limits the age, and nothing trusted says when this was signed".to_owned();
-            return Err(Reason { class: Class::Time, code: "no-trusted-time", message });
-        };
-        if now.duration_since(*oldest) > max_age {
-            let days = max_age.as_hours() / 24;
-            let message = format!("it was signed at {oldest}, and the rule asks for at most {days} days");
-            return Err(Reason { class: Class::Time, code: "too-old", message });
-        }
-        Ok(())
-    }
-
-    fn check_predicate(
-        &self,
-        requirement: &Requirement,
-        attestation: &VerifiedAttestation,
-        subject: &Subject,
-    ) -> Result<(), Reason> {
-        let statement: &Statement = attestation.statement();
-        if !requirement.asks_for(&statement.predicate_type) {
-            let message = format!("the statement is of type {:?}", statement.predicate_type);
-            return Err(Reason { class: Class::Predicate, code: "predicate-type", message });
-        }
-        match requirement {
-            Requirement::Provenance => self.provenance.check(statement, attestation.signer()),
-            Requirement::Sbom => self.sbom.check(statement, subject),
-            Requirement::Signature | Requirement::Predicate(_) => Ok(()),
-        }
-    }
-
-    fn judge_rebuild(&self, rebuilt: &Digest, published: Option<Digest>) -> Check {
-        let refused = |code, message| failed("rebuild", Reason { class: Class::Build, code, message });
-        let passed = |message| Check {
-            requirement: "rebuild".to_owned(),
-            status: Status::Pass,
-            code: "verified",
-            class: None,
-            message,
-            attestation: None,
-            found: Vec::new(),
-            wanted: Vec::new(),
-        };
-        match (self.rebuild, published) {
-            (Rebuild::Forbid, _) => refused("rebuild-forbidden", "the rule forbids local rebuilds".to_owned()),
-            (_, Some(published)) if published == *rebuilt => {
-                passed(format!("the local rebuild has the published digest {rebuilt}"))
-            }
-            (Rebuild::Match, Some(published)) => refused(
-                "rebuild-differs",
-                format!(
-                    "the local rebuild is {rebuilt}, what is published is {published}, and the rule asks for a match"
-                ),
-            ),
-            (Rebuild::Match, None) => refused(
-                "rebuild-unmatched",
-                format!("the local rebuild is {rebuilt}, and there is no published digest that it could match"),
-            ),
-            (Rebuild::Allow, Some(published)) => {
-                passed(format!("a local rebuild, {rebuilt}, which differs from the published {published}"))
-            }
-            (Rebuild::Allow, None) => passed(format!("a local rebuild, {rebuilt}, with nothing published to compare")),
-        }
-    }
-
-    /// Who says to have signed what is attached, and who would have been believed: where it is the signer that nobody
-    /// trusts. Where the signer was right, the reason has both.
-    fn found_and_wanted(
-        &self,
-        requirement: &Requirement,
-        evidence: &Evidence,
-        reason: &Reason,
-    ) -> (Vec<String>, Vec<String>) {
-        if !matches!(reason.class, Class::Identity | Class::Signature | Class::Trust) {
-            return (Vec::new(), Vec::new());
-        }
-        let candidates = evidence.candidates.iter().filter(|one| requirement.asks_for(&one.predicate_type));
-        let found = sorted(candidates.map(|one| sigstore::unverified_signer(&one.bundle)));
-        (found, self.signers.iter().map(ToString::to_string).collect())
-    }
-
-    fn nothing_attached(&self, requirement: &Requirement, evidence: &Evidence) -> Reason {
-        let seen = seen(evidence);
-        let mut message = match seen.as_slice() {
-            [] => "nothing is attached to the image".to_owned(),
-            types => format!("the image has attestations only of type {}", types.join(", ")),
-        };
-        message.push_str(&format!(", and the rule asks for a {} by ", requirement.as_str()));
-        let signers: Vec<String> = self.signers.iter().map(ToString::to_string).collect();
-        message.push_str(&signers.join(" or "));
-        if !evidence.legacy.is_empty() {
-            message.push_str(&format!("; older formats were seen and are not read: {}", evidence.legacy.join(", ")));
-        }
-        Reason { class: Class::NoAttestation, code: "no-attestation", message }
-    }
-}
-
-/// Most signers or types that a check lists: of more nobody reads the rest.
-const LISTED: usize = 16;
-
-/// The predicate types of what is attached, believed or not.
-fn seen(evidence: &Evidence) -> Vec<String> {
-    let types = evidence.candidates.iter().map(|one| one.predicate_type.clone());
-    sorted(types.chain(evidence.passed_over.iter().cloned()))
-}
-
-/// Each once, in order, and not more than somebody reads.
-fn sorted(texts: impl Iterator<Item = String>) -> Vec<String> {
-    let texts: std::collections::BTreeSet<String> = texts.collect();
-    texts.into_iter().take(LISTED).collect()
-}
-
-fn attested(attestation: &VerifiedAttestation, signer: &TrustedSigner, requirement: &Requirement) -> Attested {
-    Attested {
-        digest: *attestation.bundle_digest(),
-        predicate_type: attestation.statement().predicate_type.clone(),
-        signer: attestation.signer().clone(),
-        time: attestation.times().iter().max().copied(),
-        log_index: attestation.log_index(),
-        log_id: attestation.log_id().map(str::to_owned),
-        root: signer.root().map(|root| Root { source: root.source().to_owned(), sha256: *root.sha256() }),
-        satisfies: vec![requirement.as_str().to_owned()],
-    }
-}
-
-fn failed(requirement: &str, reason: Reason) -> Check {
-    Check {
-        requirement: requirement.to_owned(),
-        status: Status::Fail,
-        code: reason.code,
-        class: Some(reason.class),
-        message: reason.message,
-        attestation: None,
-        found: Vec::new(),
-        wanted: Vec::new(),
-    }
-}
-
-/// How far an attestation came before it failed: of several failures the one that came furthest explains most.
-fn progress(reason: &Reason) -> u8 {
-    match reason.class {
-        Class::Format | Class::Limit => 0,
-        Class::Signature => 1,
-        Class::Trust => 2,
-        Class::Tlog => 3,
-        Class::Subject => 4,
-        Class::Identity => 5,
-        Class::Time => 6,
-        _ => 7,
     }
 }

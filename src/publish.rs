@@ -8,10 +8,10 @@ use std::path::Path;
 
 use crate::adapters::layout::{Layout, LayoutWriter};
 use crate::adapters::registry::{Pushed, Registry, RegistryStore};
-use crate::adapters::{Event, Progress, Served, Store, StoreError};
+use crate::adapters::{Event, LegacyKind, Progress, Served, Store, StoreError};
 use crate::class::{Class, Classified};
 use crate::content::{Digest, Document};
-use crate::oci::{self, Descriptor, ImageManifest, Manifest, OciError};
+use crate::oci::{self, Descriptor, ImageManifest, Manifest};
 use crate::reference::{LayoutImage, PinnedReference, Reference};
 
 /// What may happen although it mostly should not.
@@ -121,7 +121,7 @@ pub fn copy(
 ) -> Result<Published, PublishError> {
     let (Some(tag), None) = (to.tag.clone(), to.digest) else { return Err(PublishError::NoTag(to.to_string())) };
     let load = Load::gather(from, root)?;
-    if load.attestations.is_empty() && !options.allow_unattested {
+    if load.attestations.is_empty() && load.legacy.is_empty() && !options.allow_unattested {
         return Err(PublishError::Unattested(load.root.digest));
     }
     let store = registry.repository(&to.repository).fresh();
@@ -130,15 +130,23 @@ pub fn copy(
     run.push(there)
 }
 
-/// Copies an image from any store into a new layout, with its attestations.
+/// Copies an image from any store into a new layout, with its attestations. A layout of another image that bulla wrote
+/// there before is replaced where `options` let a tag be moved.
 pub fn copy_to_layout(
     from: &dyn Store,
     root: Served,
     name: Option<&str>,
     dir: &Path,
+    options: PublishOptions,
     progress: Progress<'_>,
 ) -> Result<Layout, PublishError> {
     let load = Load::gather(from, root)?;
+    if let (Ok(there), false) = (Layout::open(dir), options.move_tag)
+        && let Some(other) = there.entries().iter().find(|_| !there.holds(&load.root.digest))
+    {
+        let tag = dir.display().to_string();
+        return Err(PublishError::TagTaken { tag, there: other.digest, new: load.root.digest });
+    }
     let mut writer = LayoutWriter::create(dir)?;
     for blob in load.blobs() {
         progress(Event::Step(&format!("copying {}", blob.digest)));
@@ -152,6 +160,9 @@ pub fn copy_to_layout(
         writer.add_blob(&attestation.part.media_type, &attestation.part.raw[..])?;
         writer.add_entry(attestation.entry());
     }
+    for Legacy { tag, part, .. } in &load.legacy {
+        writer.add_manifest(&part.media_type, &part.raw, Some(tag))?;
+    }
     Ok(writer.finish()?)
 }
 
@@ -160,6 +171,15 @@ struct Part {
     media_type: String,
     digest: Digest,
     raw: Vec<u8>,
+}
+
+impl Part {
+    /// A manifest that was read, and what it says.
+    fn of(document: Document<ImageManifest>) -> (Self, ImageManifest) {
+        let Document { raw, digest, parsed } = document;
+        let media_type = own_media_type(&raw).unwrap_or_else(|| oci::names::MANIFEST.to_owned());
+        (Self { media_type, digest, raw }, parsed)
+    }
 }
 
 /// An attestation as it travels.
@@ -180,29 +200,35 @@ impl Attestation {
     }
 }
 
+/// What stands under one of cosign's older tags, as it travels.
+struct Legacy {
+    tag: String,
+    part: Part,
+    parsed: ImageManifest,
+}
+
 /// Everything that belongs to one image.
 struct Load {
     root: Part,
     children: Vec<Part>,
     image_blobs: Vec<Descriptor>,
     attestations: Vec<Attestation>,
+    legacy: Vec<Legacy>,
 }
 
 impl Load {
     fn gather(from: &dyn Store, root: Served) -> Result<Self, StoreError> {
         let (root, parsed) = part(root, None)?;
-        let mut load = Self { root, children: Vec::new(), image_blobs: Vec::new(), attestations: Vec::new() };
+        let (children, image_blobs, attestations, legacy) = Default::default();
+        let mut load = Self { root, children, image_blobs, attestations, legacy };
         let mut subjects = vec![load.root.digest];
         match parsed {
             Manifest::Image(image) => load.image_blobs.extend(blobs_of(&image)),
             Manifest::Index(index) => {
                 for entry in &index.manifests {
                     let (child, parsed) = part(from.manifest(&entry.digest)?, Some(&entry.media_type))?;
-                    let Manifest::Image(image) = parsed else {
-                        let reason = format!("entry {} is an index again", entry.digest);
-                        let source = OciError::Malformed { name: "image index", reason };
-                        return Err(StoreError::Document { what: load.root.digest.to_string(), source });
-                    };
+                    let nested = |source| StoreError::Document { what: format!("entry {}", entry.digest), source };
+                    let image = parsed.into_image().map_err(nested)?;
                     load.image_blobs.extend(blobs_of(&image));
                     subjects.push(child.digest);
                     load.children.push(child);
@@ -211,9 +237,14 @@ impl Load {
         }
         let mut seen = HashSet::new();
         for subject in subjects.into_iter().filter(|subject| seen.insert(*subject)) {
-            for Document { raw, digest, parsed } in from.referrers(&subject)?.manifests {
-                let media_type = own_media_type(&raw).unwrap_or_else(|| oci::names::MANIFEST.to_owned());
-                load.attestations.push(Attestation { subject, part: Part { media_type, digest, raw }, parsed });
+            // A list that was remembered could lack something.
+            for document in from.referrers_now(&subject)?.manifests {
+                let (part, parsed) = Part::of(document);
+                load.attestations.push(Attestation { subject, part, parsed });
+            }
+            for (kind, document) in from.legacy(&subject, &LegacyKind::ALL)?.manifests {
+                let (part, parsed) = Part::of(document);
+                load.legacy.push(Legacy { tag: kind.tag(&subject), part, parsed });
             }
         }
         Ok(load)
@@ -222,8 +253,14 @@ impl Load {
     /// Every blob, each once.
     fn blobs(&self) -> Vec<&Descriptor> {
         let of_attestations = self.attestations.iter().flat_map(|attestation| parts_of(&attestation.parsed));
+        let of_legacy = self.legacy.iter().flat_map(|legacy| parts_of(&legacy.parsed));
         let mut seen = HashSet::new();
-        self.image_blobs.iter().chain(of_attestations).filter(|blob| seen.insert(blob.digest)).collect()
+        self.image_blobs
+            .iter()
+            .chain(of_attestations)
+            .chain(of_legacy)
+            .filter(|blob| seen.insert(blob.digest))
+            .collect()
     }
 }
 
@@ -260,15 +297,21 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// What the tag stands on, refusing what may not be moved.
+    /// What the tag stands on, refusing what may not be moved: it, or a tag with older signatures of this image.
     fn check_tag(&self, options: PublishOptions) -> Result<Option<Digest>, PublishError> {
-        let there = self.store.tagged(&self.tag)?.map(|served| served.digest);
-        match there {
-            Some(there) if there != self.load.root.digest && !options.move_tag => {
-                Err(PublishError::TagTaken { tag: self.tag.clone(), there, new: self.load.root.digest })
+        let on = |tag: &str, new: Digest| {
+            let there = self.store.tagged(tag)?.map(|served| served.digest);
+            match there {
+                Some(there) if there != new && !options.move_tag => {
+                    Err(PublishError::TagTaken { tag: tag.to_owned(), there, new })
+                }
+                there => Ok(there),
             }
-            there => Ok(there),
+        };
+        for legacy in &self.load.legacy {
+            on(&legacy.tag, legacy.part.digest)?;
         }
+        on(&self.tag, self.load.root.digest)
     }
 
     fn push(self, there: Option<Digest>) -> Result<Published, PublishError> {
@@ -281,10 +324,10 @@ impl Run<'_> {
             changed: true,
             blobs_sent: 0,
             blobs_present: 0,
-            attestations: self.load.attestations.len(),
+            attestations: self.load.attestations.len() + self.load.legacy.len(),
             fallback: false,
         };
-        if same && self.unlisted()?.is_none() {
+        if same && self.unlisted()?.is_none() && self.legacy_stands()? {
             published.changed = false;
             return Ok(published);
         }
@@ -309,10 +352,23 @@ impl Run<'_> {
                 Some(_) => {}
             }
         }
+        for Legacy { tag, part, .. } in &self.load.legacy {
+            self.store.push_tag(tag, &part.media_type, &part.raw)?;
+        }
         if !same {
             self.put_tag(there)?;
         }
         Ok(published)
+    }
+
+    /// Whether every older tag stands where it should.
+    fn legacy_stands(&self) -> Result<bool, StoreError> {
+        for Legacy { tag, part, .. } in &self.load.legacy {
+            if self.store.tagged(tag)?.is_none_or(|there| there.digest != part.digest) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Pushes the attestations; says whether the fallback tag was needed.

@@ -19,6 +19,8 @@ mod root;
 mod tiled_entry;
 mod timestamp;
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -123,7 +125,7 @@ impl std::fmt::Display for Signer {
 pub struct VerifiedAttestation {
     bundle_digest: Digest,
     subject: Digest,
-    statement: Statement,
+    statement: Arc<Statement>,
     evidence: Evidence,
     log_id: Option<String>,
 }
@@ -283,8 +285,8 @@ pub fn verify_blob(
     now: Timestamp,
 ) -> Result<VerifiedBlob, Rejection> {
     check_format(bundle, formats)?;
-    if let Some(payload) = bundle.payload() {
-        Statement::parse(payload)?;
+    if bundle.payload().is_some() {
+        bundle.unverified_statement()?;
     }
     judge(bundle, blob, false, trust, now).map(VerifiedBlob)
 }

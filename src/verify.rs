@@ -3,15 +3,18 @@
 //! The tag was resolved once, before this; from here on there are only digests. What is attached is read smallest
 //! first: manifests, then only those bundles that the rule asks for.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
-use crate::adapters::{Referrers, Served, Store, StoreError};
-use crate::attestation::bundle::Bundle;
+use crate::adapters::{LegacyKind, Referrers, Served, Store, StoreError};
+use crate::attestation::AttestationError;
+use crate::attestation::bundle::{self, Bundle};
 use crate::class::{Class, Classified};
 use crate::content::{Digest, Document, limits};
 use crate::oci::{Descriptor, ImageConfig, ImageManifest, Manifest, OciError, Platform, names};
 use crate::policy::verdict::{Reason, Rejected, Subject, Verdict};
-use crate::policy::{Candidate, Evidence, Origin, Policy, PolicyError, Requirement};
+use crate::policy::{Candidate, Evidence, Origin, Policy, PolicyError, Rule};
 use crate::reference::PinnedReference;
 
 /// Why no verdict could be reached.
@@ -78,19 +81,73 @@ pub fn verify(
 ) -> Result<Verdict, VerifyError> {
     let store = target.store;
     let subject = examine(target, platform)?;
-    let require = &policy.required_for(&subject.name)?[..];
-    let referrers = match require {
-        [] => Referrers::default(),
-        _ => store.referrers(&subject.digest)?,
+    let rules = policy.rules_for(&subject.name)?;
+    let Some(own) = rules.first() else {
+        return Ok(policy.evaluate(&Evidence::about(subject), now)?);
     };
+    let digests = digests(&rules, &subject);
+    // A layout has its attestations with it; an image on a registry may have them in the one repository that its rule
+    // names, and then they are looked for there alone.
+    let named = own.attestations.as_ref().and_then(|repository| store.elsewhere(repository));
+    let store = named.as_deref().unwrap_or(store);
+    let referrers = all_referrers(&digests, |digest| store.referrers(digest))?;
     let is_remembered = referrers.remembered;
-    let verdict = policy.evaluate(&gather(store, subject.clone(), require, referrers, supplied)?, now)?;
-    if verdict.is_admitted() || !is_remembered {
+    let mut evidence = gather(store, &subject, &rules, referrers, supplied)?;
+    let mut verdict = policy.evaluate(&evidence, now)?;
+    if !verdict.is_admitted() && is_remembered {
+        // What is missing may have been attached since.
+        let referrers = all_referrers(&digests, |digest| store.referrers_now(digest))?;
+        evidence = gather(store, &subject, &rules, referrers, supplied)?;
+        verdict = policy.evaluate(&evidence, now)?;
+    }
+    if verdict.is_admitted() || verdict.class() == Some(Class::Rollback) {
         return Ok(verdict);
     }
-    // What is missing may have been attached since.
-    let referrers = store.referrers_now(&subject.digest)?;
-    Ok(policy.evaluate(&gather(store, subject, require, referrers, supplied)?, now)?)
+    // Older forms are read where a rule names them and nothing else sufficed, and named in the denial elsewhere.
+    if reads_legacy(&rules) {
+        for digest in &digests {
+            let legacy = store.legacy(digest, &LegacyKind::SIGNED)?;
+            for (digest, message) in legacy.ignored {
+                evidence.reject(digest, Class::Format, "unusable-referrer", message);
+            }
+            let manifests: Vec<_> = legacy.manifests.into_iter().map(|(_, manifest)| manifest).collect();
+            fetch(store, &rules, &manifests, &mut evidence)?;
+        }
+    } else if verdict.checks().iter().any(|check| check.class == Some(Class::NoAttestation)) {
+        evidence.legacy = digests.iter().flat_map(|digest| store.legacy_names(digest)).collect();
+    }
+    Ok(policy.evaluate(&evidence, now)?)
+}
+
+/// The digests by which a statement may name the image, under any of the rules.
+fn digests(rules: &[&Rule], subject: &Subject) -> Vec<Digest> {
+    let mut digests: Vec<Digest> = rules.iter().flat_map(|rule| rule.subjects(subject)).collect();
+    digests.sort_unstable();
+    digests.dedup();
+    digests
+}
+
+fn reads_legacy(rules: &[&Rule]) -> bool {
+    rules.iter().any(|rule| rule.formats.cosign_legacy)
+}
+
+fn is_asked_for(rules: &[&Rule], predicate_type: &str) -> bool {
+    rules.iter().flat_map(|rule| &rule.require).any(|requirement| requirement.asks_for(predicate_type))
+}
+
+/// What is attached to any of the digests.
+fn all_referrers(
+    digests: &[Digest],
+    of: impl Fn(&Digest) -> Result<Referrers, StoreError>,
+) -> Result<Referrers, VerifyError> {
+    let mut all = Referrers::default();
+    for digest in digests {
+        let found = of(digest)?;
+        all.manifests.extend(found.manifests);
+        all.ignored.extend(found.ignored);
+        all.remembered |= found.remembered;
+    }
+    Ok(all)
 }
 
 /// Walks from the resolved manifest to the platform's image, checking that every document is what it should be.
@@ -101,16 +158,11 @@ pub fn examine(target: Target<'_>, platform: Option<&Platform>) -> Result<Subjec
         Manifest::Index(index) => {
             let host = Platform::host();
             let platform = platform.unwrap_or(&host);
-            let refuse = |source| VerifyError::Image { what: root.digest.to_string(), source };
-            let child = index.select(platform).map_err(refuse)?;
+            let refuse = |what: Digest| move |source| VerifyError::Image { what: what.to_string(), source };
+            let child = index.select(platform).map_err(refuse(root.digest))?;
             let served = store.manifest(&child.digest)?;
-            let Manifest::Image(image) = parse(&Served { media_type: Some(child.media_type.clone()), ..served })?
-            else {
-                return Err(refuse(OciError::Malformed {
-                    name: "image index",
-                    reason: format!("its entry {} is an index itself", child.digest),
-                }));
-            };
+            let image = parse(&Served { media_type: Some(child.media_type.clone()), ..served })?;
+            let image = image.into_image().map_err(refuse(child.digest))?;
             (child.digest, image, Some(platform.clone()))
         }
     };
@@ -137,60 +189,100 @@ fn parse(served: &Served) -> Result<Manifest, VerifyError> {
         .map_err(|source| VerifyError::Image { what: served.digest.to_string(), source })
 }
 
-/// Brings what of `referrers` bears on `require`. Garbage among it is recorded and counts for nothing; a store that
+/// Brings what of `referrers` bears on the rules. Garbage among it is recorded and counts for nothing; a store that
 /// does not answer is an error, never an absence.
 fn gather(
     store: &dyn Store,
-    subject: Subject,
-    require: &[Requirement],
+    subject: &Subject,
+    rules: &[&Rule],
     referrers: Referrers,
     supplied: &[Vec<u8>],
 ) -> Result<Evidence, VerifyError> {
-    let mut evidence = evidence_of(subject, supplied);
+    let mut evidence = evidence_of(subject.clone(), supplied);
     for (digest, message) in referrers.ignored {
         evidence.reject(digest, Class::Format, "unusable-referrer", message);
     }
-    evidence.legacy = referrers.legacy;
-    let mut wanted: Vec<(Digest, Descriptor, Option<String>)> = Vec::new();
-    for manifest in &referrers.manifests {
-        match bundle_layer(manifest) {
-            Ok((layer, hint)) => {
-                if hint.as_deref().is_none_or(|hint| require.iter().any(|requirement| requirement.asks_for(hint))) {
-                    wanted.push((manifest.digest, layer.clone(), hint));
-                } else if let Some(hint) = hint {
-                    evidence.passed_over.push(hint);
-                }
-            }
-            Err(message) => evidence.reject(manifest.digest, Class::Format, "no-bundle", message),
-        }
-    }
-    let layers: Vec<Descriptor> = wanted.iter().map(|(_, layer, _)| layer.clone()).collect();
-    for ((manifest, layer, hint), blob) in wanted.into_iter().zip(store.blobs(&layers, limits::BUNDLE)) {
-        match blob {
-            Ok(bytes) => evidence.add(layer.digest, &bytes, hint.as_deref()),
-            Err(error) if is_the_blobs_fault(&error) => {
-                evidence.reject(manifest, error.class(), error.code(), error.to_string());
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
+    fetch(store, rules, &referrers.manifests, &mut evidence)?;
     Ok(evidence)
 }
 
 /// What bundles alone say about an image.
 pub fn evidence_of(subject: Subject, bundles: &[Vec<u8>]) -> Evidence {
-    let mut evidence = Evidence {
-        subject,
-        origin: Origin::Published,
-        candidates: Vec::new(),
-        rejected: Vec::new(),
-        passed_over: Vec::new(),
-        legacy: Vec::new(),
-    };
+    let mut evidence = Evidence::about(subject);
     for bytes in bundles {
-        evidence.add(Digest::of(bytes), bytes, None);
+        evidence.add(Digest::of(bytes), Bundle::parse(bytes), None);
     }
     evidence
+}
+
+/// Fetches those layers of attestation manifests that a rule asks for, each blob once.
+fn fetch(
+    store: &dyn Store,
+    rules: &[&Rule],
+    manifests: &[Document<ImageManifest>],
+    evidence: &mut Evidence,
+) -> Result<(), VerifyError> {
+    let mut wanted: Vec<(Digest, Layer<'_>)> = Vec::new();
+    for manifest in manifests {
+        let layers = match layers_of(&manifest.parsed) {
+            Ok(layers) => layers,
+            Err(message) => {
+                evidence.reject(manifest.digest, Class::Format, "no-bundle", message);
+                continue;
+            }
+        };
+        for layer in layers {
+            if layer.is_legacy && !reads_legacy(rules) {
+                let message = "it is cosign's older form, which the rule does not name".to_owned();
+                evidence.reject(manifest.digest, Class::Format, "format-not-allowed", message);
+            } else if let Some(hint) = layer.hint.filter(|hint| !is_asked_for(rules, hint)) {
+                evidence.passed_over.push(hint.to_owned());
+            } else {
+                wanted.push((manifest.digest, layer));
+            }
+        }
+    }
+    let mut blobs: Vec<Descriptor> = Vec::new();
+    for (_, layer) in &wanted {
+        if !blobs.iter().any(|blob| blob.digest == layer.descriptor.digest) {
+            blobs.push(layer.descriptor.clone());
+        }
+    }
+    check_amount(&evidence.subject, wanted.len(), &blobs)?;
+    let fetched = store.blobs(&blobs, limits::BUNDLE);
+    let mut by_digest = HashMap::new();
+    for (blob, bytes) in blobs.iter().zip(fetched) {
+        match bytes {
+            Err(error) if !is_the_blobs_fault(&error) => return Err(error.into()),
+            bytes => drop(by_digest.insert(blob.digest, bytes)),
+        }
+    }
+    for (manifest, Layer { descriptor, hint, is_legacy }) in wanted {
+        match by_digest.get(&descriptor.digest) {
+            Some(Ok(bytes)) if is_legacy => {
+                let read = Bundle::from_legacy(&descriptor.media_type, bytes, &descriptor.annotations);
+                evidence.add(descriptor.digest, read, hint);
+            }
+            Some(Ok(bytes)) => evidence.add(descriptor.digest, Bundle::parse(bytes), hint),
+            Some(Err(error)) => evidence.reject(manifest, error.class(), error.code(), error.to_string()),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses more evidence than is judged for one image: whoever may push could attach any amount.
+fn check_amount(subject: &Subject, count: usize, blobs: &[Descriptor]) -> Result<(), VerifyError> {
+    let bytes = blobs.iter().map(|blob| blob.size).fold(0, u64::saturating_add);
+    let reason = if count > limits::REFERRERS {
+        format!("{count} attestations, and at most {} are judged", limits::REFERRERS)
+    } else if bytes > limits::EVIDENCE {
+        format!("{bytes} bytes of attestations, and at most {} are judged", limits::EVIDENCE)
+    } else {
+        return Ok(());
+    };
+    let what = format!("what is attached to {}", subject.digest);
+    Err(StoreError::Limit { what, place: subject.name.clone(), reason }.into())
 }
 
 /// Whether an error says that this one blob is bad, and not that the store cannot be asked.
@@ -201,12 +293,26 @@ fn is_the_blobs_fault(error: &StoreError) -> bool {
     )
 }
 
-/// The bundle of an attestation manifest, and the predicate type that its annotation promises.
-fn bundle_layer(manifest: &Document<ImageManifest>) -> Result<(&Descriptor, Option<String>), String> {
-    let ImageManifest { layers, annotations, .. } = &manifest.parsed;
+/// One signed document of an attestation manifest.
+struct Layer<'a> {
+    descriptor: &'a Descriptor,
+    /// The predicate type that an annotation, or the media type, promises.
+    hint: Option<&'a str>,
+    is_legacy: bool,
+}
+
+/// The signed documents of an attestation manifest: one bundle, or any number of cosign's older layers.
+fn layers_of(manifest: &ImageManifest) -> Result<Vec<Layer<'_>>, String> {
+    let ImageManifest { layers, annotations, .. } = manifest;
     match layers.as_slice() {
-        [layer] if layer.media_type.starts_with(names::BUNDLE_PREFIX) => {
-            Ok((layer, annotations.get(names::PREDICATE_TYPE).cloned()))
+        [descriptor] if descriptor.media_type.starts_with(names::BUNDLE_PREFIX) => {
+            let hint = annotations.get(names::PREDICATE_TYPE).map(String::as_str);
+            Ok(vec![Layer { descriptor, hint, is_legacy: false }])
+        }
+        layers if !layers.is_empty() && layers.iter().all(|layer| bundle::is_legacy_layer(&layer.media_type)) => {
+            let of_layer =
+                |descriptor| Layer { descriptor, hint: bundle::legacy_predicate_type(descriptor), is_legacy: true };
+            Ok(layers.iter().map(of_layer).collect())
         }
         [layer] => Err(format!("it holds {}, not a Sigstore bundle", layer.media_type)),
         layers => Err(format!("it has {} layers, and a Sigstore bundle stands alone", layers.len())),
@@ -214,9 +320,21 @@ fn bundle_layer(manifest: &Document<ImageManifest>) -> Result<(&Descriptor, Opti
 }
 
 impl Evidence {
-    fn add(&mut self, digest: Digest, bytes: &[u8], hint: Option<&str>) {
-        let read = Bundle::parse(bytes).and_then(|bundle| {
-            let predicate_type = bundle.unverified_statement()?.predicate_type;
+    /// Nothing yet about this published image.
+    fn about(subject: Subject) -> Self {
+        Self {
+            subject,
+            origin: Origin::Published,
+            candidates: Vec::new(),
+            rejected: Vec::new(),
+            passed_over: Vec::new(),
+            legacy: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, digest: Digest, read: Result<Bundle, AttestationError>, hint: Option<&str>) {
+        let read = read.and_then(|bundle| {
+            let predicate_type = bundle.unverified_statement()?.predicate_type.clone();
             Ok(Candidate { bundle, predicate_type })
         });
         match read {

@@ -634,9 +634,7 @@ impl DiskRegistry {
             std::fs::read(self.folder.path().join(blob)).unwrap()
         };
         let raw = read(manifest);
-        let Manifest::Image(parsed) = Manifest::parse(&raw, None).unwrap() else {
-            unreachable!("one image was pushed")
-        };
+        let parsed = Manifest::parse(&raw, None).unwrap().into_image().unwrap();
         let config = read(&parsed.config.digest);
         Tiny {
             manifest: Descriptor::of(names::DOCKER_MANIFEST, &raw),

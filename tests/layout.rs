@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use bulla::adapters::layout::{Layout, LayoutWriter};
-use bulla::adapters::{Store, StoreError};
+use bulla::adapters::{LegacyKind, Store, StoreError};
 use bulla::class::{Class, Classified};
 use bulla::content::Digest;
 use bulla::oci::{Descriptor, names};
@@ -110,7 +110,37 @@ fn attestations_and_cosigns_entries_are_not_images() {
     assert_eq!(found.find(&LayoutImage::Only).unwrap().0.digest, base.digest());
     let referrers = found.referrers(&base.digest()).unwrap();
     assert_eq!(referrers.manifests.len(), 1);
-    assert_eq!(referrers.legacy.len(), 1);
+    assert_eq!(found.legacy_names(&base.digest()).len(), 1);
+    let legacy = found.legacy(&base.digest(), &LegacyKind::ALL).unwrap();
+    assert_eq!((legacy.manifests[0].0, legacy.manifests[0].1.digest), (LegacyKind::Signatures, signature.digest()));
+    // What is no image of this layout has none, and another kind was not asked for.
+    assert!(found.legacy(&Digest::of(b"child"), &LegacyKind::ALL).unwrap().manifests.is_empty());
+    assert!(found.legacy(&base.digest(), &[LegacyKind::Attestations]).unwrap().manifests.is_empty());
+    // A tag says which image it goes with.
+    for (name, count) in [(base.digest(), 1), (signature.digest(), 0)] {
+        let name = format!("sha256-{}.att", name.hex());
+        edit_index(&dir, |entries| entries[1]["annotations"] = json!({ names::REF_NAME: name }));
+        let found = Layout::open(&dir).unwrap();
+        assert_eq!(found.legacy(&base.digest(), &LegacyKind::SIGNED).unwrap().manifests.len(), count, "{name}");
+        assert_eq!(found.legacy_names(&base.digest()).len(), count);
+    }
+}
+
+#[test]
+fn h10_more_older_attestations_than_there_are_tags_are_a_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("out");
+    let images: Vec<Image> = (0..20).map(|number| Image::new(&number.to_string())).collect();
+    let listed: Vec<(&Image, Option<&str>)> = images.iter().map(|image| (image, None)).collect();
+    layout(&dir, &listed);
+    edit_index(&dir, |entries| {
+        for entry in entries.iter_mut().skip(1) {
+            entry["annotations"] = json!({ "kind": "dev.cosignproject.cosign/atts" });
+        }
+    });
+    let found = Layout::open(&dir).unwrap();
+    assert_eq!(class(found.legacy(&images[0].digest(), &LegacyKind::SIGNED)), Class::Limit);
+    assert!(found.legacy_names(&images[0].digest()).len() < 19);
 }
 
 #[test]

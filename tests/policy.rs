@@ -42,7 +42,7 @@ fn subject() -> Subject {
 fn evidence(bundles: &[Vec<u8>]) -> Evidence {
     let candidate = |bytes: &Vec<u8>| {
         let bundle = Bundle::parse(bytes).unwrap();
-        let predicate_type = bundle.unverified_statement().unwrap().predicate_type;
+        let predicate_type = bundle.unverified_statement().unwrap().predicate_type.clone();
         Candidate { bundle, predicate_type }
     };
     Evidence {
@@ -403,11 +403,21 @@ fn f14_provenance_must_agree_with_its_certificate() {
         ("/buildDefinition/resolvedDependencies/0/digest/gitCommit", "0000000000000000000000000000000000000000"),
         ("/runDetails/builder/id", "https://github.com/acme/templates/.github/workflows/release.yml@refs/tags/v2"),
         ("/runDetails/metadata/invocationId", "https://github.com/acme/templates/actions/runs/1/attempts/1"),
+        ("/runDetails/metadata/invocationId", "1-1"),
     ] {
         let mut lying = provenance();
         *lying.pointer_mut(pointer).unwrap() = json!(value);
         let verdict = judge(&text, &world, &[signed(&world, &says(SLSA, &lying), &signer()).bundle()]);
         assert_eq!(refusal(&verdict), (Class::Provenance, "certificate-disagrees"), "{pointer}");
+    }
+    // The same run in another builder's words, and a name that only its builder understands.
+    let url = provenance()["runDetails"]["metadata"]["invocationId"].as_str().unwrap().to_owned();
+    let short = url.split("/runs/").nth(1).unwrap().replace("/attempts/", "-");
+    for id in [short.as_str(), "build-of-a-tuesday"] {
+        let mut other = provenance();
+        other["runDetails"]["metadata"]["invocationId"] = json!(id);
+        let verdict = judge(&text, &world, &[signed(&world, &says(SLSA, &other), &signer()).bundle()]);
+        assert!(verdict.is_admitted(), "{id}: {:?}", verdict.checks());
     }
 }
 

@@ -86,7 +86,14 @@ fn round_trip(to: &Reference, fallback: bool) {
 
     // Into a layout again, and to another name.
     let (served, _) = client().resolve(to).unwrap();
-    let copied = copy_to_layout(&store, served.clone(), Some("base:1.0"), &folder.path().join("copy"), &unwatched);
+    let copied = copy_to_layout(
+        &store,
+        served.clone(),
+        Some("base:1.0"),
+        &folder.path().join("copy"),
+        PublishOptions::default(),
+        &unwatched,
+    );
     let copied = copied.unwrap();
     let (found, name) = copied.find(&LayoutImage::Only).unwrap();
     assert_eq!((found.digest, name.as_deref()), (image.digest(), Some("base:1.0")));

@@ -12,9 +12,8 @@ mod scene;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use bulla::adapters::Store;
-use bulla::adapters::StoreError;
 use bulla::adapters::registry::{Registry, RegistryOptions};
+use bulla::adapters::{LegacyKind, Store, StoreError};
 use bulla::class::{Class, Classified};
 use bulla::content::Digest;
 use bulla::oci::{Descriptor, Manifest, names};
@@ -252,11 +251,39 @@ fn e07_both_lists_are_merged() {
 fn e08_older_formats_are_named_where_nothing_else_is_there() {
     let scene = Scene::new();
     scene.server.put_manifest(REPOSITORY, Some(&format!("{}.sig", scene.fallback_tag())), names::MANIFEST, b"{}");
-    assert!(scene.referrers().unwrap().legacy.is_empty());
-    scene.server.fault("/referrers/", Fault::status(404));
-    let referrers = scene.referrers().unwrap();
-    assert!(referrers.manifests.is_empty());
-    assert_eq!(referrers.legacy, [format!("{}.sig", scene.fallback_tag())]);
+    scene.referrers().unwrap();
+    assert_eq!(scene.server.count(".sig"), 0, "nobody asked for them");
+    assert_eq!(scene.store().legacy_names(&scene.image.digest()), [format!("{}.sig", scene.fallback_tag())]);
+    // They are only named, so that a registry that does not answer has none.
+    scene.server.fault(".sig", Fault::status(500));
+    assert!(scene.store().legacy_names(&scene.image.digest()).is_empty());
+}
+
+#[test]
+fn e01_only_404_means_that_there_are_no_older_forms() {
+    let scene = Scene::new();
+    let legacy = || scene.store().legacy(&scene.image.digest(), &LegacyKind::ALL);
+    assert!(legacy().unwrap().manifests.is_empty());
+    let signatures = Image::new("signatures");
+    let tag = |suffix: &str| format!("{}.{suffix}", scene.fallback_tag());
+    scene.server.put_manifest(REPOSITORY, Some(&tag("sig")), names::MANIFEST, &signatures.manifest);
+    scene.server.put_manifest(REPOSITORY, Some(&tag("att")), names::MANIFEST, b"{}");
+    scene.put_index(&tag("sbom"), &[]);
+    let found = legacy().unwrap();
+    assert_eq!(found.manifests.len(), 1);
+    assert_eq!((found.manifests[0].0, found.manifests[0].1.digest), (LegacyKind::Signatures, signatures.digest()));
+    assert_eq!(found.ignored.len(), 2, "{:?}", found.ignored);
+    for (fault, expected) in [
+        (Fault::status(500), Class::Registry),
+        (Fault::status(429), Class::Registry),
+        (Fault::status(403), Class::Auth),
+        (Fault::header("Docker-Content-Digest", &Digest::of(b"x").to_string()), Class::Integrity),
+        (Fault::body(vec![b' '; 5 << 20]), Class::Limit),
+    ] {
+        scene.server.fault(".sig", fault.clone());
+        assert_eq!(class(legacy()), expected, "{fault:?}");
+        scene.server.clear_faults();
+    }
 }
 
 #[test]

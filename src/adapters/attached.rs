@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::{Referrers, Served, StoreError};
+use super::{Legacy, LegacyKind, Referrers, Served, StoreError};
 use crate::class::{Class, Classified};
 use crate::content::{Digest, Document, limits};
 use crate::oci::{Descriptor, Manifest, OciError, names};
@@ -16,11 +16,6 @@ const ALL_MANIFESTS: u64 = 64 << 20;
 /// The tag under which attestations are listed where a registry has no referrers API (distribution-spec).
 pub(crate) fn fallback_tag(subject: &Digest) -> String {
     format!("sha256-{}", subject.hex())
-}
-
-/// The tags of cosign's older formats for this image.
-pub(crate) fn legacy_tags(subject: &Digest) -> [String; 2] {
-    [".sig", ".att"].map(|suffix| format!("sha256-{}{suffix}", subject.hex()))
 }
 
 /// Collects what is attached to one image from descriptors that may be lies.
@@ -70,32 +65,19 @@ impl Attached {
     pub(crate) fn take(&mut self, hint: &Descriptor, came: Result<Served, StoreError>) -> Result<(), StoreError> {
         let read = came.and_then(|served| {
             crate::content::check(&served.raw, &hint.digest, hint.size, &format!("manifest {}", hint.digest))?;
-            let manifest = Manifest::parse(&served.raw, served.media_type.as_deref());
-            let manifest = manifest.map_err(|source| document(&hint.digest, source))?;
-            Ok((served, manifest))
+            let manifest = Manifest::parse(&served.raw, served.media_type.as_deref()).and_then(Manifest::into_image);
+            let parsed = manifest.map_err(|source| document(&hint.digest, source))?;
+            Ok(Document { raw: served.raw, digest: served.digest, parsed })
         });
         match read {
-            Ok((served, Manifest::Image(parsed))) => match self.objection(hint, &parsed) {
+            Ok(document) => match self.objection(hint, &document.parsed) {
                 Some(reason) => self.found.ignored.push((hint.digest, reason)),
-                None => self.found.manifests.push(Document { raw: served.raw, digest: served.digest, parsed }),
+                None => self.found.manifests.push(document),
             },
-            Ok((_, Manifest::Index(_))) => self.found.ignored.push((hint.digest, "it is an index".to_owned())),
             Err(error) if is_garbage(&error) => self.found.ignored.push((hint.digest, error.to_string())),
             Err(error) => return Err(error),
         }
         Ok(())
-    }
-
-    /// Whether nothing counts so far.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.found.manifests.is_empty()
-    }
-
-    /// Notes a name of an older format.
-    pub(crate) fn legacy(&mut self, name: String) {
-        if !self.found.legacy.contains(&name) {
-            self.found.legacy.push(name);
-        }
     }
 
     /// All that was found.
@@ -130,12 +112,22 @@ impl Attached {
     }
 }
 
+impl Legacy {
+    /// Takes what stands under one of cosign's tags. Whoever may push may put anything there.
+    pub(crate) fn take(&mut self, kind: LegacyKind, served: Served) {
+        match Manifest::parse(&served.raw, served.media_type.as_deref()).and_then(Manifest::into_image) {
+            Ok(parsed) => self.manifests.push((kind, Document { raw: served.raw, digest: served.digest, parsed })),
+            Err(error) => self.ignored.push((served.digest, error.to_string())),
+        }
+    }
+}
+
 /// A document error that names what it was found in.
 pub(crate) fn document(digest: &Digest, source: OciError) -> StoreError {
     StoreError::Document { what: format!("manifest {digest}"), source }
 }
 
-fn is_garbage(error: &StoreError) -> bool {
+pub(crate) fn is_garbage(error: &StoreError) -> bool {
     matches!(error, StoreError::NotFound { .. })
         || matches!(error.class(), Class::Integrity | Class::Format | Class::Limit)
 }

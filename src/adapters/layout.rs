@@ -21,12 +21,14 @@ pub use write::{LayoutWriter, attestation_manifest};
 
 use super::attached::{self, Attached};
 use super::state::StateError;
-use super::{Referrers, Served, Store, StoreError};
+use super::{Legacy, LegacyKind, Referrers, Served, Store, StoreError};
 use crate::content::{self, Digest, Hashing, limits};
 use crate::json::{self, Shape};
 use crate::oci::{Descriptor, ImageIndex, Manifest, OciError, names};
 use crate::reference::LayoutImage;
 
+/// Entries of one layout with cosign's older forms of one image: its tags are three.
+const LEGACY_ENTRIES: usize = 16;
 /// The version of layouts that is understood, and written.
 const LAYOUT_VERSION: &str = "1.0.0";
 
@@ -57,10 +59,8 @@ impl Layout {
         check_version(&file("oci-layout", limits::OWN_FILE)?, dir)?;
         let raw = file("index.json", limits::MANIFEST)?;
         let malformed = |source| StoreError::Document { what: dir.join("index.json").display().to_string(), source };
-        match Manifest::parse(&raw, None).map_err(malformed)? {
-            Manifest::Index(index) => Ok(Self { dir: dir.to_owned(), handle, index }),
-            Manifest::Image(_) => Err(malformed(layout_error("index.json is an image manifest".to_owned()))),
-        }
+        let index = Manifest::parse(&raw, None).and_then(Manifest::into_index).map_err(malformed)?;
+        Ok(Self { dir: dir.to_owned(), handle, index })
     }
 
     /// The entries of `index.json`.
@@ -133,6 +133,11 @@ impl Layout {
         Err(not_found(&digest.to_string(), &self.dir))
     }
 
+    /// Whether a manifest with this digest is an entry of the layout.
+    pub fn holds(&self, digest: &Digest) -> bool {
+        self.entry(digest).is_some()
+    }
+
     fn entry(&self, digest: &Digest) -> Option<&Descriptor> {
         self.entries().iter().find(|entry| entry.digest == *digest)
     }
@@ -142,6 +147,20 @@ impl Layout {
         let raw = self.blob(descriptor, limits::MANIFEST)?;
         Manifest::parse(&raw, Some(&descriptor.media_type))
             .map_err(|source| attached::document(&descriptor.digest, source))
+    }
+
+    /// Which of cosign's older forms an entry is, if it can be about this image: by its tag, or as `cosign save` marks
+    /// what goes with the image that it saved, which is an entry itself.
+    fn legacy_kind(&self, entry: &Descriptor, subject: &Digest) -> Option<LegacyKind> {
+        let by_kind = match cosign_kind(entry) {
+            Some("sigs") => Some(LegacyKind::Signatures),
+            Some("atts") => Some(LegacyKind::Attestations),
+            _ => None,
+        };
+        match ref_name(entry) {
+            Some(name) if is_digest_tag(name) => LegacyKind::ALL.into_iter().find(|kind| kind.tag(subject) == name),
+            _ => by_kind.filter(|_| self.entry(subject).is_some()),
+        }
     }
 
     fn place(&self) -> String {
@@ -179,23 +198,15 @@ impl Store for Layout {
 
     fn referrers(&self, subject: &Digest) -> Result<Referrers, StoreError> {
         let mut attached = Attached::to(*subject);
-        let (fallback, legacy) = (attached::fallback_tag(subject), attached::legacy_tags(subject));
+        let fallback = attached::fallback_tag(subject);
         let mut listed = Vec::new();
         for entry in once_each(self.entries()) {
-            match (cosign_kind(entry), ref_name(entry)) {
-                (Some(kind @ ("sigs" | "atts")), name) => {
-                    attached.legacy(format!("{} (cosign {kind})", name.unwrap_or(&entry.digest.to_string())));
+            match ref_name(entry) {
+                _ if self.legacy_kind(entry, subject).is_some() => {}
+                Some(name) if name == fallback => {
+                    let index = self.parse(entry)?.into_index();
+                    listed.extend(index.map_err(|source| attached::document(&entry.digest, source))?.manifests);
                 }
-                (_, Some(name)) if legacy.iter().any(|legacy| legacy == name) => attached.legacy(name.to_owned()),
-                (_, Some(name)) if name == fallback => match self.parse(entry)? {
-                    Manifest::Index(index) => listed.extend(index.manifests),
-                    Manifest::Image(_) => {
-                        return Err(attached::document(
-                            &entry.digest,
-                            layout_error(format!("{name} should be an index of attestations, and is an image")),
-                        ));
-                    }
-                },
                 // Other images' attestations are no news here: only what names this one goes on.
                 _ => match self.parse(entry) {
                     Ok(manifest) if manifest.subject().is_none_or(|named| named.digest != *subject) => {}
@@ -213,6 +224,36 @@ impl Store for Layout {
             attached.take(&hint, served)?;
         }
         Ok(attached.finish())
+    }
+
+    fn legacy(&self, subject: &Digest, kinds: &[LegacyKind]) -> Result<Legacy, StoreError> {
+        let mut legacy = Legacy::default();
+        let entries = once_each(self.entries()).filter_map(|entry| Some((self.legacy_kind(entry, subject)?, entry)));
+        for (taken, (kind, entry)) in entries.filter(|(kind, _)| kinds.contains(kind)).enumerate() {
+            if taken == LEGACY_ENTRIES {
+                let (what, place) = (format!("cosign's older attestations of {subject}"), self.place());
+                let reason = format!("more than {LEGACY_ENTRIES} manifests");
+                return Err(StoreError::Limit { what, place, reason });
+            }
+            match self.blob(entry, limits::MANIFEST) {
+                Ok(raw) => {
+                    let media_type = Some(entry.media_type.clone());
+                    legacy.take(kind, Served { raw, digest: entry.digest, media_type });
+                }
+                Err(error) if attached::is_garbage(&error) => legacy.ignored.push((entry.digest, error.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(legacy)
+    }
+
+    fn legacy_names(&self, subject: &Digest) -> Vec<String> {
+        let named = |entry: &Descriptor| {
+            let kind = self.legacy_kind(entry, subject).filter(|kind| *kind != LegacyKind::Sbom)?;
+            let own = ref_name(entry).filter(|name| *name == kind.tag(subject));
+            Some(own.map_or_else(|| format!("{} (from cosign save)", entry.digest), str::to_owned))
+        };
+        once_each(self.entries()).filter_map(named).take(LEGACY_ENTRIES).collect()
     }
 
     fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError> {
@@ -258,12 +299,15 @@ fn cosign_kind(entry: &Descriptor) -> Option<&str> {
 
 /// Listings of attestations and cosign's older formats: entries that are about an image and are none.
 fn is_about_another(entry: &Descriptor) -> bool {
-    let by_kind = matches!(cosign_kind(entry), Some("sigs" | "atts"));
-    let by_name = ref_name(entry).and_then(|name| name.strip_prefix("sha256-")).is_some_and(|rest| {
+    matches!(cosign_kind(entry), Some("sigs" | "atts")) || ref_name(entry).is_some_and(is_digest_tag)
+}
+
+/// Whether a name is a tag made of an image's digest: the fallback tag, or one of cosign's.
+fn is_digest_tag(name: &str) -> bool {
+    name.strip_prefix("sha256-").is_some_and(|rest| {
         let hex = rest.split('.').next().unwrap_or_default();
         Digest::from_hex(hex).is_ok() && matches!(&rest[hex.len()..], "" | ".sig" | ".att" | ".sbom")
-    });
-    by_kind || by_name
+    })
 }
 
 fn check_version(bytes: &[u8], dir: &Path) -> Result<(), StoreError> {

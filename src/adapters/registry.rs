@@ -32,7 +32,7 @@ pub use auth::Credentials;
 pub use push::Pushed;
 
 use super::state::ContentStore;
-use super::{Referrers, Served, Store, StoreError};
+use super::{Legacy, LegacyKind, Referrers, Served, Store, StoreError};
 use crate::content::{self, ContentError, Digest, Hashing, limits};
 use crate::oci::{Descriptor, Manifest};
 use crate::reference::{Reference, Repository};
@@ -346,6 +346,19 @@ impl Store for RegistryStore {
 
     fn referrers_now(&self, subject: &Digest) -> Result<Referrers, StoreError> {
         self.fresh().referrers(subject)
+    }
+
+    fn legacy(&self, subject: &Digest, kinds: &[LegacyKind]) -> Result<Legacy, StoreError> {
+        self.run(self.fetch_legacy(subject, kinds))
+    }
+
+    fn legacy_names(&self, subject: &Digest) -> Vec<String> {
+        let tags = LegacyKind::SIGNED.map(|kind| kind.tag(subject));
+        tags.into_iter().filter(|tag| self.run(async { Ok(self.has_tag(tag).await) }).unwrap_or(false)).collect()
+    }
+
+    fn elsewhere(&self, repository: &Repository) -> Option<Box<dyn Store>> {
+        Some(Box::new(Registry(Arc::clone(&self.shared)).repository(repository)))
     }
 
     fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError> {

@@ -7,6 +7,7 @@ mod legacy;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use sigstore_types::bundle::{
     CertificateContent, CheckpointData, InclusionPromise, InclusionProof, LogId, MessageDigest, MessageSignature,
@@ -19,10 +20,10 @@ use sigstore_types::{
     TimestampToken,
 };
 
-use super::{AttestationError, PAYLOAD_TYPE, Statement};
+use super::{AttestationError, PAYLOAD_TYPE, Statement, predicate_types};
 use crate::content::{Digest, limits};
 use crate::json::{self, Obj, Shape};
-use crate::oci::names;
+use crate::oci::{Descriptor, names};
 
 /// Log entries of one bundle. Real ones have one; other verifiers stop at 32 as well.
 const LOG_ENTRIES: usize = 32;
@@ -91,6 +92,8 @@ pub struct Bundle {
     inner: sigstore_types::Bundle,
     apart: Apart,
     simple_signing: Option<Vec<u8>>,
+    /// What the payload says, read when it is first asked for: an SBOM is large, and asked about more than once.
+    statement: OnceLock<Result<Arc<Statement>, AttestationError>>,
 }
 
 /// Log entries that the library does not read, or not with every key, which `sigstore` verifies itself. They say of
@@ -113,6 +116,19 @@ impl Apart {
 
 /// Every member of every message is known to the reader behind the scan, which refuses all others, case variants too.
 const SHAPE: Shape = Shape { name: "bundle", known: &[], opaque: &[] };
+
+/// Whether a layer of this type is what cosign wrote before bundles.
+pub fn is_legacy_layer(media_type: &str) -> bool {
+    matches!(media_type, legacy::ENVELOPE | legacy::SIMPLE_SIGNING)
+}
+
+/// The predicate type that such a layer promises: a hint, never believed.
+pub fn legacy_predicate_type(layer: &Descriptor) -> Option<&str> {
+    match layer.media_type.as_str() {
+        legacy::SIMPLE_SIGNING => Some(predicate_types::SIGNATURE),
+        _ => layer.annotations.get(legacy::PREDICATE_TYPE).map(String::as_str),
+    }
+}
 
 impl Bundle {
     /// Reads a bundle: bounded, one spelling of everything, a known version, exactly one signature, and a statement
@@ -168,7 +184,8 @@ impl Bundle {
         };
         let (material, apart) = read_material(material, version, matches!(content, SignatureContent::DsseEnvelope(_)))?;
         let inner = sigstore_types::Bundle::new(media_type, material, content);
-        Ok(Self { digest: Digest::of(bytes), version, inner, apart, simple_signing: None })
+        let statement = OnceLock::new();
+        Ok(Self { digest: Digest::of(bytes), version, inner, apart, simple_signing: None, statement })
     }
 
     /// The digest of the bundle's bytes as they came.
@@ -204,7 +221,11 @@ impl Bundle {
 
     /// What its payload says, whoever signed it: to show or to sort by, not to decide by. A legacy signature is read
     /// as the statement that cosign 3 would write.
-    pub fn unverified_statement(&self) -> Result<Statement, AttestationError> {
+    pub fn unverified_statement(&self) -> Result<Arc<Statement>, AttestationError> {
+        self.statement.get_or_init(|| self.read_statement().map(Arc::new)).clone()
+    }
+
+    fn read_statement(&self) -> Result<Statement, AttestationError> {
         if let Some(payload) = &self.simple_signing {
             return legacy::simple_signing(payload);
         }

@@ -154,6 +154,23 @@ pub(crate) struct PublishArgs {
     pub(crate) registry: RegistryArgs,
 }
 
+/// `bulla copy`
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// The image, of which every platform is copied
+    pub(crate) source: String,
+    /// Where to: REPO:TAG, or oci:DIR, or oci:DIR:NAME
+    pub(crate) destination: String,
+    /// Let an existing tag, or layout, hold this image from now on
+    #[arg(long)]
+    pub(crate) move_tag: bool,
+    /// Copy an image to which nothing is attached to a registry
+    #[arg(long)]
+    pub(crate) allow_unattested: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+}
+
 /// `bulla sbom`
 #[derive(Debug, Args)]
 pub(crate) struct SbomArgs {

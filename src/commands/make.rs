@@ -2,26 +2,27 @@
 
 use std::path::Path;
 
-use bulla::adapters::Store as _;
 use bulla::adapters::engine::{self, Choice, Host, Workplace};
 use bulla::adapters::layout::Layout;
 use bulla::adapters::signer::PrivateKey;
 use bulla::adapters::state;
+use bulla::adapters::{Event, Store as _};
 use bulla::attestation::predicate_types;
 use bulla::build::{self, BuildRecord, BuildRequest};
 use bulla::class::Class;
 use bulla::content::Digest;
 use bulla::oci::Platform;
 use bulla::publish::{self, PublishOptions};
-use bulla::reference::{ImageName, Reference};
+use bulla::reference::{ImageName, LayoutImage, Reference};
 use bulla::sbom::{self, Described};
 use bulla::sign::{self, Place, Signing};
 use bulla::template::Template;
 use bulla::{describe, home, verify};
 
-use super::{World, has_terminal, inputs, open, parse_image, print, shout, tell};
+use super::{Opened, World, has_terminal, inputs, open, parse_image, print, shout, tell};
 use crate::cli::{
-    AttestArgs, BuildArgs, DiffArgs, EngineName, InputArgs, PublishArgs, SbomArgs, SbomForm, SignArgs, SourceArgs,
+    AttestArgs, BuildArgs, CopyArgs, DiffArgs, EngineName, InputArgs, PublishArgs, SbomArgs, SbomForm, SignArgs,
+    SourceArgs,
 };
 use crate::progress::Line;
 use crate::report::{Exit, Failure, Question};
@@ -175,6 +176,61 @@ pub(crate) fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure
     }
     print(&format!("{}\n", published.reference))?;
     Ok(Exit::Done)
+}
+
+/// Copies from wherever to wherever; what is printed is the copy's exact name.
+pub(crate) fn copy(args: &CopyArgs, world: &World) -> Result<Exit, Failure> {
+    let source = SourceArgs { registry: args.registry.clone(), ..SourceArgs::default() };
+    let image = parse_image(&args.source)?;
+    let to = parse_image(&args.destination)?;
+    let mut question = Question::default();
+    let opened = open(&image, &source, world, &mut question)?;
+    let registry = world.registry(&args.registry, false);
+    if matches!(to, ImageName::Registry(_)) {
+        question.unsafe_options.extend(registry.weakened(|name| world.var(name)));
+    }
+    shout(&question.unsafe_options);
+    let options = PublishOptions { move_tag: args.move_tag, allow_unattested: args.allow_unattested };
+    let line = Line::new();
+    let progress = |event: Event<'_>| line.show(event);
+    let copied = match to {
+        ImageName::Template(name) => Err(Failure::usage(format!("{name} is a template, and no place to copy to"))),
+        ImageName::Layout { image: LayoutImage::Digest(_), .. } => {
+            Err(Failure::usage("a layout to be written has a name at most: oci:DIR or oci:DIR:NAME"))
+        }
+        ImageName::Layout { dir, image: name } => {
+            let name = match name {
+                LayoutImage::Named(name) => Some(name),
+                _ => name_of(&image, &opened),
+            };
+            let (store, root) = (&*opened.store, opened.root.clone());
+            publish::copy_to_layout(store, root, name.as_deref(), &dir, options, &progress)?;
+            Ok(format!("oci:{}@{}", dir.display(), opened.root.digest))
+        }
+        ImageName::Registry(to) => {
+            let copied = publish::copy(&*opened.store, opened.root, &to, options, &registry, &progress)?;
+            Ok(copied.reference.to_string())
+        }
+    };
+    drop(line);
+    print(&format!("{}\n", copied?))?;
+    Ok(Exit::Done)
+}
+
+/// The name under which an image goes into a layout: the one that it has in a layout, else its repository's last word
+/// with its tag.
+fn name_of(image: &ImageName, opened: &Opened) -> Option<String> {
+    match image {
+        ImageName::Layout { .. } => {
+            opened.name.strip_prefix("oci/").filter(|name| *name != "unnamed").map(str::to_owned)
+        }
+        ImageName::Registry(reference) => {
+            let word = reference.repository.path().rsplit('/').next()?.to_owned();
+            let tag = reference.tag.clone().or_else(|| reference.digest.is_none().then(|| "latest".to_owned()));
+            Some(tag.map_or(word.clone(), |tag| format!("{word}:{tag}")))
+        }
+        ImageName::Template(name) => Some(name.clone()),
+    }
 }
 
 pub(crate) fn sbom(args: &SbomArgs, world: &World) -> Result<Exit, Failure> {

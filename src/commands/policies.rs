@@ -165,7 +165,11 @@ pub(crate) fn explain(image: &str, file: Option<&Path>, world: &World) -> Result
     };
     let mut text = format!("{name}: rule {index} of {}\n", shown(policy.origin()));
     for requirement in &rule.require {
-        text.push_str(&format!("  requires {}\n", shown(requirement.as_str())));
+        let by = match rule.threshold(requirement) {
+            1 => String::new(),
+            count => format!(" by {count} different signers"),
+        };
+        text.push_str(&format!("  requires {}{by}\n", shown(requirement.as_str())));
     }
     for signer in &rule.signers {
         text.push_str(&format!("  signed by {}\n", shown(&signer.to_string())));

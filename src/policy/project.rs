@@ -5,18 +5,24 @@
 //! of the project's names is denied, as everywhere: its list of images is the list of those that the project uses.
 
 use crate::policy::verdict::{Attested, Basis, Tightened, Verdict};
-use crate::policy::{Mode, Policy, PolicyError, Requirement};
+use crate::policy::{Mode, Policy, PolicyError, Rule};
 
 impl Policy {
     /// This policy, and a project's on top of it.
     ///
     /// # Errors
-    /// When the project's does not enforce in every rule: `warn` and `audit` let start what is not admitted.
+    /// When the project's does not enforce in every rule (`warn` and `audit` let start what is not admitted), or looks
+    /// for attestations in a repository of its own choice.
     pub fn tightened_by(mut self, project: Self) -> Result<Self, PolicyError> {
         let origin = project.origin.clone();
         let malformed = |reason| Err(PolicyError::Malformed { origin, reason });
         if let Some(index) = project.rules.iter().position(|rule| rule.mode != Mode::Enforce) {
             return malformed(format!("rule {index}: mode: a project's policy enforces; leave `mode` out"));
+        }
+        if let Some(index) = project.rules.iter().position(|rule| rule.attestations.is_some()) {
+            return malformed(format!(
+                "rule {index}: attestations: where they are kept is for the person's own policy to say"
+            ));
         }
         if self.project.is_some() || project.project.is_some() {
             return malformed("one project's policy is applied, not several".to_owned());
@@ -30,20 +36,15 @@ impl Policy {
         self.project.as_deref()
     }
 
-    /// What has to be there for an image of this name, whichever policy asks for it.
+    /// The rules that an image of this name has to keep: this policy's, and the project's. None where this policy has
+    /// none, which denies.
     ///
     /// # Errors
     /// When two rules of one policy fit the image equally well.
-    pub fn required_for(&self, name: &str) -> Result<Vec<Requirement>, PolicyError> {
-        let mut required: Vec<Requirement> = Vec::new();
-        for policy in [Some(self), self.project()].into_iter().flatten() {
-            for requirement in policy.rule_for(name)?.map_or(&[][..], |(_, rule)| &rule.require) {
-                if !required.contains(requirement) {
-                    required.push(requirement.clone());
-                }
-            }
-        }
-        Ok(required)
+    pub fn rules_for(&self, name: &str) -> Result<Vec<&Rule>, PolicyError> {
+        let Some((_, own)) = self.rule_for(name)? else { return Ok(Vec::new()) };
+        let projects = self.project().map(|project| project.rule_for(name)).transpose()?.flatten();
+        Ok([own].into_iter().chain(projects.map(|(_, rule)| rule)).collect())
     }
 }
 

@@ -2,12 +2,49 @@
 
 use std::sync::Arc;
 
+use semver::{Version, VersionReq};
+
 use crate::class::Class;
+use crate::policy::Requirement;
 use crate::policy::pattern::Pattern;
 use crate::policy::verdict::Reason;
 use crate::sigstore::{Identity, KeyLog, PublicKey, San, Signer, Trust, TrustRoot};
 
-/// One `[[rule.signer]]`: whom a signature must come from, and what vouches for that.
+/// One `[[rule.signer]]`: somebody who is trusted, and with what.
+#[derive(Debug)]
+pub struct RuleSigner {
+    /// Who.
+    pub who: TrustedSigner,
+    /// The requirements that they may satisfy; absent: every one.
+    pub only_for: Option<Vec<Requirement>>,
+}
+
+impl RuleSigner {
+    /// Whether what they sign may satisfy this requirement.
+    pub fn may_satisfy(&self, requirement: &Requirement) -> bool {
+        self.only_for.as_ref().is_none_or(|named| named.contains(requirement))
+    }
+
+    /// The trust root that they are judged under, if any.
+    pub fn root(&self) -> Option<&TrustRoot> {
+        self.who.root()
+    }
+}
+
+impl std::fmt::Display for RuleSigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.who.fmt(f)?;
+        match &self.only_for {
+            Some(named) => {
+                let names: Vec<&str> = named.iter().map(Requirement::as_str).collect();
+                write!(f, ", for {} alone", names.join(", "))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whom a signature must come from, and what vouches for that.
 #[derive(Debug)]
 pub enum TrustedSigner {
     /// The holder of this key.
@@ -42,15 +79,17 @@ pub enum TrustedSigner {
 pub struct Workflow {
     /// The OIDC issuer, exact.
     pub issuer: String,
-    /// `owner/name` of the repository that was built; compared without regard to ASCII case, as GitHub does.
-    pub repository: String,
+    /// The repository that was built.
+    pub source: Source,
     /// Path of the workflow that was started, such as `.github/workflows/release.yml`.
     pub workflow: String,
     /// `owner/name/path` of the reusable workflow that signed, with an optional `@ref` pattern; absent: the workflow
     /// that was started.
     pub signer_workflow: Option<(String, Option<Pattern>)>,
-    /// The ref that was built; absent: any branch or tag.
-    pub git_ref: Option<Pattern>,
+    /// The ref that was built.
+    pub git_ref: GitRef,
+    /// The commit that was built, in hex.
+    pub commit: Option<String>,
     /// GitHub's number of the repository, which a re-registered name does not get again.
     pub repository_id: Option<String>,
     /// GitHub's number of the owner.
@@ -59,6 +98,64 @@ pub struct Workflow {
     pub runner: Option<String>,
     /// The events that may have started it.
     pub triggers: Vec<String>,
+    /// `public`, `private` or `internal`: who could see the repository when it was built.
+    pub visibility: Option<String>,
+    /// The deployment environment that the job ran in.
+    pub environment: Option<String>,
+    /// The `sub` claim of the token, exact.
+    pub token_subject: Option<String>,
+}
+
+/// Which repositories may be built; names are compared without regard to ASCII case, as GitHub does.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// This one, `owner/name`.
+    Repository(String),
+    /// Any one of this owner.
+    Owner(String),
+}
+
+/// Which refs may be built.
+#[derive(Debug, Clone)]
+pub enum GitRef {
+    /// Any branch or tag.
+    BranchOrTag,
+    /// One that matches as a whole: `refs/tags/v*`.
+    Whole(Pattern),
+    /// A branch whose name matches.
+    Branch(Pattern),
+    /// A tag whose name matches.
+    Tag(Pattern),
+    /// A tag that is a semantic version of this range, with or without a `v` before it.
+    Version(VersionReq),
+}
+
+impl GitRef {
+    fn check(&self, git_ref: &str) -> Result<(), Reason> {
+        let (branch, tag) = (git_ref.strip_prefix("refs/heads/"), git_ref.strip_prefix("refs/tags/"));
+        match self {
+            Self::BranchOrTag if branch.is_some() || tag.is_some() => Ok(()),
+            Self::BranchOrTag => {
+                Err(identity("ref", format!("it was built from {git_ref}, which is no branch or tag")))
+            }
+            Self::Whole(pattern) => matching("ref", git_ref, pattern),
+            Self::Branch(pattern) => match branch {
+                Some(branch) => matching("branch", branch, pattern),
+                None => Err(differs("branch", git_ref, pattern.as_str())),
+            },
+            Self::Tag(pattern) => match tag {
+                Some(tag) => matching("tag", tag, pattern),
+                None => Err(differs("tag", git_ref, pattern.as_str())),
+            },
+            Self::Version(range) => {
+                let version = tag.map(|tag| tag.strip_prefix('v').unwrap_or(tag));
+                match version.and_then(|version| Version::parse(version).ok()) {
+                    Some(version) if range.matches(&version) => Ok(()),
+                    _ => Err(differs("version", git_ref, &range.to_string())),
+                }
+            }
+        }
+    }
 }
 
 impl TrustedSigner {
@@ -99,7 +196,11 @@ impl std::fmt::Display for TrustedSigner {
             Self::Key { key, name, .. } => write!(f, "the key {name} ({})", key.fingerprint()),
             Self::Exact { issuer, identity, .. } => write!(f, "{identity} (by {issuer})"),
             Self::Workflow { workflow, .. } => {
-                write!(f, "{} of {} (by {})", workflow.workflow, workflow.repository, workflow.issuer)
+                let Workflow { workflow, source, issuer, .. } = &**workflow;
+                match source {
+                    Source::Repository(repository) => write!(f, "{workflow} of {repository} (by {issuer})"),
+                    Source::Owner(owner) => write!(f, "{workflow} of any repository of {owner} (by {issuer})"),
+                }
             }
         }
     }
@@ -121,7 +222,13 @@ impl Workflow {
         // The workflow that signed: the subject alternative name, which extension .9 repeats.
         same("signer-workflow", required("build signer URI", claims.build_signer_uri.as_deref())?, san)?;
         let (signer_path, signer_ref) = split_workflow_uri(san)?;
-        let started = format!("{}/{}", self.repository, self.workflow);
+        let repository = required("source repository", claims.source_repository_uri.as_deref())?;
+        let name = repository.strip_prefix(GITHUB).unwrap_or(repository);
+        let expected = match &self.source {
+            Source::Repository(repository) => repository.as_str(),
+            Source::Owner(_) => name,
+        };
+        let started = format!("{expected}/{}", self.workflow);
         let (expected_path, expected_ref) = match &self.signer_workflow {
             Some((path, pattern)) => (path.as_str(), pattern.as_ref()),
             None => (started.as_str(), None),
@@ -132,10 +239,19 @@ impl Workflow {
         }
 
         // The repository that was built, and the workflow in it that was started.
-        let repository = required("source repository", claims.source_repository_uri.as_deref())?;
-        let name = repository.strip_prefix(GITHUB).unwrap_or(repository);
-        if !name.eq_ignore_ascii_case(&self.repository) {
-            return Err(differs("repository", name, &self.repository));
+        match &self.source {
+            Source::Repository(expected) if !name.eq_ignore_ascii_case(expected) => {
+                return Err(differs("repository", name, expected));
+            }
+            Source::Owner(expected) => {
+                let owner = required("repository's owner", claims.source_repository_owner_uri.as_deref())?;
+                let inside = repository.strip_prefix(GITHUB).and_then(|name| name.split_once('/'));
+                let owners = [inside.map(|(owner, _)| owner), owner.strip_prefix(GITHUB)];
+                if !owners.iter().all(|own| own.is_some_and(|own| own.eq_ignore_ascii_case(expected))) {
+                    return Err(differs("owner", owner, expected));
+                }
+            }
+            Source::Repository(_) => {}
         }
         let config = required("build config URI", claims.build_config_uri.as_deref())?;
         let (config_path, config_ref) = split_workflow_uri(config)?;
@@ -143,20 +259,55 @@ impl Workflow {
 
         // The ref: of the source, and of a workflow that lives in the same place, which cannot come from elsewhere.
         let git_ref = required("source ref", claims.source_repository_ref.as_deref())?;
-        match &self.git_ref {
-            Some(pattern) => matching("ref", git_ref, pattern)?,
-            None if git_ref.starts_with("refs/heads/") || git_ref.starts_with("refs/tags/") => {}
-            None => return Err(identity("ref", format!("it was built from {git_ref}, which is no branch or tag"))),
-        }
+        self.git_ref.check(git_ref)?;
         if self.signer_workflow.is_none() {
             same("ref", signer_ref, git_ref)?;
         }
         same("ref", config_ref, git_ref)?;
 
-        for (code, name, actual, expected) in [
-            ("repository-id", "repository id", &claims.source_repository_identifier, &self.repository_id),
-            ("owner-id", "owner id", &claims.source_repository_owner_identifier, &self.owner_id),
-            ("runner", "runner environment", &claims.runner_environment, &self.runner),
+        for Exact { code, name, actual, expected } in [
+            Exact {
+                code: "repository-id",
+                name: "repository id",
+                actual: &claims.source_repository_identifier,
+                expected: &self.repository_id,
+            },
+            Exact {
+                code: "owner-id",
+                name: "owner id",
+                actual: &claims.source_repository_owner_identifier,
+                expected: &self.owner_id,
+            },
+            Exact {
+                code: "runner",
+                name: "runner environment",
+                actual: &claims.runner_environment,
+                expected: &self.runner,
+            },
+            Exact {
+                code: "commit",
+                name: "source commit",
+                actual: &claims.source_repository_digest,
+                expected: &self.commit,
+            },
+            Exact {
+                code: "visibility",
+                name: "repository's visibility",
+                actual: &claims.source_repository_visibility,
+                expected: &self.visibility,
+            },
+            Exact {
+                code: "environment",
+                name: "deployment environment",
+                actual: &claims.deployment_environment,
+                expected: &self.environment,
+            },
+            Exact {
+                code: "token-subject",
+                name: "token's subject",
+                actual: &claims.token_subject,
+                expected: &self.token_subject,
+            },
         ] {
             if let Some(expected) = expected {
                 same(code, required(name, actual.as_deref())?, expected)?;
@@ -168,6 +319,14 @@ impl Workflow {
         }
         Ok(())
     }
+}
+
+/// A claim that is compared to the letter, where the policy says anything about it.
+struct Exact<'a> {
+    code: &'static str,
+    name: &'static str,
+    actual: &'a Option<String>,
+    expected: &'a Option<String>,
 }
 
 /// `https://github.com/owner/name/.github/workflows/file@ref`, split at the first `@` after the workflow's folder:

@@ -4,7 +4,7 @@ use crate::place::Place;
 use crate::root;
 
 /// Every command with a page of its own.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "",
     "verify",
     "launch",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 21] = [
     "sign",
     "attest",
     "publish",
+    "copy",
     "sbom",
     "diff",
     "key",

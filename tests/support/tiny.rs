@@ -147,10 +147,7 @@ impl Tiny {
 
     /// The manifest, parsed.
     pub(crate) fn parsed(&self) -> ImageManifest {
-        match Manifest::parse(&self.content[&self.manifest.digest], None).unwrap() {
-            Manifest::Image(image) => image,
-            Manifest::Index(_) => unreachable!("it is one image"),
-        }
+        Manifest::parse(&self.content[&self.manifest.digest], None).unwrap().into_image().unwrap()
     }
 }
 

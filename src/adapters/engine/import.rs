@@ -103,7 +103,7 @@ pub fn layout(dir: &Path) -> Result<EngineImage, EngineError> {
         let raw = blob(dir, one)?.read(limits::MANIFEST)?;
         manifest = Manifest::parse(&raw, Some(&one.media_type.clone()))?;
     }
-    let Manifest::Image(manifest) = manifest else { return Err(refused("the layout has no image".to_owned())) };
+    let manifest = manifest.into_image()?;
     let config = blob(dir, &manifest.config)?.read(limits::CONFIG)?;
     let layer = |layer: &Descriptor| Ok((layer.media_type.clone(), blob(dir, layer)?));
     let layers: Vec<_> = manifest.layers.iter().map(layer).collect::<Result<_, EngineError>>()?;

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::http::{Answer, Away, shown};
 use super::remembered::Remembered;
-use super::{ACCEPT, CALL, PARALLEL, RegistryStore, push};
+use super::{ACCEPT, CALL, PARALLEL, RegistryStore};
 use crate::adapters::attached::{self, Attached};
-use crate::adapters::{Referrers, Served, StoreError};
+use crate::adapters::{Legacy, LegacyKind, Referrers, Served, StoreError};
 use crate::content::{Digest, limits};
 use crate::oci::{self, Descriptor, Manifest, names};
 
@@ -31,18 +31,35 @@ impl RegistryStore {
         for (hint, served) in fetched {
             attached.take(hint, served)?;
         }
-        if attached.is_empty() {
-            // Only named in the denial, so a registry that does not answer here changes nothing.
-            for tag in attached::legacy_tags(subject) {
-                let url = self.url(&format!("manifests/{tag}"))?;
-                let mut ask = self.ask(Method::HEAD, url, &tag, Away::Never, until);
-                ask.headers.push((header::ACCEPT, ACCEPT.to_owned()));
-                if self.connection.send(ask).await.is_ok_and(|answer| answer.status == StatusCode::OK) {
-                    attached.legacy(tag);
-                }
+        Ok(attached.finish())
+    }
+
+    /// cosign's older tags: those that are there. Only 404 means that one is not.
+    pub(super) async fn fetch_legacy(&self, subject: &Digest, kinds: &[LegacyKind]) -> Result<Legacy, StoreError> {
+        let until = Instant::now() + self.shared.options.deadline * CALL;
+        let tags: Vec<_> = kinds.iter().map(|kind| (*kind, kind.tag(subject))).collect();
+        let fetched: Vec<_> = futures_util::stream::iter(&tags)
+            .map(|(kind, tag)| async move { (*kind, self.fetch_manifest(tag, None, Away::Https, until).await) })
+            .buffered(PARALLEL)
+            .collect()
+            .await;
+        let mut legacy = Legacy::default();
+        for (kind, served) in fetched {
+            match served {
+                Ok(served) => legacy.take(kind, served),
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(attached.finish())
+        Ok(legacy)
+    }
+
+    /// Whether there is such a tag; a registry that does not answer has none.
+    pub(super) async fn has_tag(&self, tag: &str) -> bool {
+        let Ok(url) = self.url(&format!("manifests/{tag}")) else { return false };
+        let mut ask = self.ask(Method::HEAD, url, tag, Away::Never, self.until());
+        ask.headers.push((header::ACCEPT, ACCEPT.to_owned()));
+        self.connection.send(ask).await.is_ok_and(|answer| answer.status == StatusCode::OK)
     }
 
     /// The referrers API: all its pages, or nothing where the registry has none (404).
@@ -99,11 +116,9 @@ impl RegistryStore {
             Err(StoreError::NotFound { .. }) => return Ok(Vec::new()),
             served => served?,
         };
-        match Manifest::parse(&served.raw, served.media_type.as_deref()) {
-            Ok(Manifest::Index(index)) => Ok(index.manifests),
-            Ok(Manifest::Image(_)) => Err(push::not_an_index(&tag)),
-            Err(source) => Err(StoreError::Document { what: format!("the tag {tag}"), source }),
-        }
+        let index = Manifest::parse(&served.raw, served.media_type.as_deref()).and_then(Manifest::into_index);
+        let index = index.map_err(|source| StoreError::Document { what: format!("the tag {tag}"), source })?;
+        Ok(index.manifests)
     }
 
     /// The list of what was found the last time.

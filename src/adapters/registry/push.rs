@@ -304,11 +304,10 @@ impl RegistryStore {
         };
         let unchanged = answer.text(header::ETAG).map(|etag| (header::IF_MATCH, etag.to_owned())).into_iter().collect();
         let raw = answer.read(limits::MANIFEST).await?;
-        match Manifest::parse(&raw, None) {
-            Ok(Manifest::Index(_)) => Ok((serde_json::from_slice(&raw).unwrap_or_default(), unchanged)),
-            Ok(Manifest::Image(_)) => Err(not_an_index(tag)),
-            Err(source) => Err(StoreError::Document { what: format!("the tag {tag}"), source }),
-        }
+        Manifest::parse(&raw, None)
+            .and_then(Manifest::into_index)
+            .map_err(|source| StoreError::Document { what: format!("the tag {tag}"), source })?;
+        Ok((serde_json::from_slice(&raw).unwrap_or_default(), unchanged))
     }
 
     fn push_scope(&self) -> String {
@@ -321,15 +320,12 @@ impl RegistryStore {
     }
 }
 
-/// The error for a fallback tag that somebody put on an image.
-pub(super) fn not_an_index(tag: &str) -> StoreError {
-    let reason = "it is an image where an index of attestations was expected".to_owned();
-    StoreError::Document { what: format!("the tag {tag}"), source: OciError::Malformed { name: "image index", reason } }
-}
-
 /// Makes both lists the union of both, by digest; says whether anything was missing in the index.
 fn merge(index: &mut Value, entries: &mut Vec<Value>, tag: &str) -> Result<bool, StoreError> {
-    let listed = index.get_mut("manifests").and_then(Value::as_array_mut).ok_or_else(|| not_an_index(tag))?;
+    let listed = index.get_mut("manifests").and_then(Value::as_array_mut).ok_or_else(|| {
+        let source = OciError::Malformed { name: "image index", reason: "it has no `manifests`".to_owned() };
+        StoreError::Document { what: format!("the tag {tag}"), source }
+    })?;
     let missing_in = |list: &[Value], from: &[Value]| -> Vec<Value> {
         let there: HashSet<_> = list.iter().filter_map(|entry| entry["digest"].as_str()).collect();
         let missing = |entry: &&Value| entry["digest"].as_str().is_none_or(|digest| !there.contains(digest));

@@ -22,6 +22,8 @@ pub(super) const ENVELOPE_SHAPE: Shape = Shape { name: "envelope", known: &[], o
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 const BUNDLE: &str = "dev.sigstore.cosign/bundle";
+/// What an attestation's layer promises to hold; since 2023.
+pub(super) const PREDICATE_TYPE: &str = "predicateType";
 const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 
 /// What the log answered to cosign: its promise, and what it promised to include.

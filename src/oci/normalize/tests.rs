@@ -459,7 +459,7 @@ fn a_full_disk_is_an_error() {
 #[test]
 fn others_read_config_and_manifest() {
     let (image, _) = canonical(&[plain(base_tar())]);
-    let Ok(Manifest::Image(manifest)) = Manifest::parse(&image.manifest, Some(names::MANIFEST)) else { panic!() };
+    let manifest = Manifest::parse(&image.manifest, Some(names::MANIFEST)).unwrap().into_image().unwrap();
     let config = ImageConfig::parse(&image.config).unwrap();
     let platform = Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None };
     config.check_against(&manifest, &platform).unwrap();

@@ -1,0 +1,165 @@
+//! Patterns of packages and of whatever else goes into a build: a purl with stars in it, or the glob of a URI.
+//!
+//! Purls are compared by their parts, never as text: writers differ in what they escape and in their qualifiers. What a
+//! pattern leaves out (version, qualifiers) matches anything.
+
+use std::fmt;
+use std::str::FromStr;
+
+use packageurl::PackageUrl;
+
+use crate::policy::pattern::Pattern;
+
+/// `pkg:type/namespace/name@version?qualifiers`, with `*` and `**` in everything but the type.
+#[derive(Debug, Clone)]
+pub(super) struct PurlPattern {
+    text: String,
+    kind: String,
+    /// Namespace and name: `debian/git`, `@scope/name`.
+    path: Pattern,
+    name: Pattern,
+    version: Option<Pattern>,
+    qualifiers: Vec<(String, Pattern)>,
+}
+
+impl PurlPattern {
+    /// Reads a pattern; the error says why it is none.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let purl = PackageUrl::from_str(text).map_err(|error| error.to_string())?;
+        if purl.subpath().is_some() {
+            return Err("a subpath is not compared".to_owned());
+        }
+        let pattern = |part: &str| Pattern::parse(part).map_err(|error| error.to_string());
+        let mut qualifiers = Vec::new();
+        for (key, value) in purl.qualifiers() {
+            qualifiers.push((key.to_string(), pattern(value)?));
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            kind: purl.ty().to_owned(),
+            path: pattern(&path(&purl))?,
+            name: pattern(purl.name())?,
+            version: purl.version().map(pattern).transpose()?,
+            qualifiers,
+        })
+    }
+
+    /// Whether `purl` names a package that the pattern covers. What is no purl is covered by nothing.
+    pub(super) fn covers(&self, purl: &str) -> bool {
+        let Ok(purl) = PackageUrl::from_str(purl) else { return false };
+        let qualified = |(key, value): &(String, Pattern)| {
+            purl.qualifiers().get(key.as_str()).is_some_and(|own| value.matches(own))
+        };
+        self.kind == purl.ty()
+            && self.path.matches(&path(&purl))
+            && self.version.as_ref().is_none_or(|wanted| purl.version().is_some_and(|own| wanted.matches(own)))
+            && self.qualifiers.iter().all(qualified)
+    }
+
+    /// Whether it may be a package of which only a name, and perhaps a version, is known.
+    pub(super) fn may_be(&self, name: &str, version: Option<&str>) -> bool {
+        let same_name = self.path.matches(name) || self.name.matches(name);
+        let fits = |wanted: &Pattern| version.is_none_or(|own| wanted.matches(own));
+        same_name && self.version.as_ref().is_none_or(fits)
+    }
+}
+
+impl fmt::Display for PurlPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn path(purl: &PackageUrl<'_>) -> String {
+    match purl.namespace() {
+        Some(namespace) => format!("{namespace}/{}", purl.name()),
+        None => purl.name().to_owned(),
+    }
+}
+
+/// Something that goes into a build, by its URI.
+#[derive(Debug, Clone)]
+pub(super) enum ResourcePattern {
+    /// A package.
+    Purl(PurlPattern),
+    /// Anything else: `git+https://github.com/acme/templates@*`.
+    Uri(Pattern),
+}
+
+impl ResourcePattern {
+    /// Reads a pattern; the error says why it is none.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with("pkg:") {
+            return PurlPattern::parse(text).map(Self::Purl);
+        }
+        // A bare name would match no URI, and stars alone would match every one.
+        if text.split_once("://").is_none_or(|(scheme, rest)| scheme.contains('*') || rest.trim_matches('*').is_empty())
+        {
+            return Err("it is neither a purl nor a URI that says where".to_owned());
+        }
+        Pattern::parse(text).map(Self::Uri).map_err(|error| error.to_string())
+    }
+
+    /// Whether the URI of a dependency matches.
+    pub(super) fn matches(&self, uri: &str) -> bool {
+        match self {
+            Self::Purl(pattern) => pattern.covers(uri),
+            Self::Uri(pattern) => pattern.matches(uri),
+        }
+    }
+}
+
+impl fmt::Display for ResourcePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Purl(pattern) => pattern.fmt(f),
+            Self::Uri(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn covers_the_same_package_however_it_is_spelled() {
+        for (pattern, purl, covered) in [
+            ("pkg:deb/debian/git@1%3A2.47.3-0%2Bdeb13u1", "pkg:deb/debian/git@1:2.47.3-0+deb13u1?arch=amd64", true),
+            ("pkg:deb/debian/git@1%3A2.47.3-0%2Bdeb13u1", "pkg:deb/debian/git@1:2.47.3-0?arch=amd64", false),
+            ("pkg:deb/debian/git", "pkg:deb/ubuntu/git@1", false),
+            ("pkg:deb/debian/git", "pkg:deb/debian/git-man@1", false),
+            ("pkg:deb/debian/git", "nonsense", false),
+            ("pkg:npm/event-stream", "pkg:npm/Event-Stream@3.3.6", true),
+            ("pkg:deb/debian/git?arch=arm64", "pkg:deb/debian/git@1?arch=amd64", false),
+            ("pkg:deb/debian/git?arch=arm64", "pkg:deb/debian/git@1", false),
+            ("pkg:deb/debian/*", "pkg:deb/debian/git@1", true),
+            ("pkg:deb/debian/*", "pkg:deb/debianx/git@1", false),
+            ("pkg:deb/debian/*", "pkg:rpm/debian/git@1", false),
+            ("pkg:deb/debian/lib*", "pkg:deb/debian/git@1", false),
+            ("pkg:npm/*", "pkg:npm/left-pad@1", true),
+            ("pkg:npm/*", "pkg:npm/%40scope/left-pad@1", false),
+            ("pkg:npm/**", "pkg:npm/%40scope/left-pad@1", true),
+            ("pkg:npm/%40scope/*", "pkg:npm/@scope/left-pad@1", true),
+            ("pkg:npm/left-pad@1.*", "pkg:npm/left-pad@1.3.0", true),
+            ("pkg:npm/left-pad@1.*", "pkg:npm/left-pad@2.0.0", false),
+            ("pkg:npm/left-pad@1.*", "pkg:npm/left-pad", false),
+        ] {
+            assert_eq!(PurlPattern::parse(pattern).unwrap().covers(purl), covered, "{pattern} {purl}");
+        }
+        for bad in ["", "pkg:", "pkg:npm", "npm/x", "pkg:*/x", "pkg:npm/x#sub", "pkg:npm/***"] {
+            assert!(PurlPattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_uri_is_matched_whole() {
+        let git = ResourcePattern::parse("git+https://github.com/acme/templates@**").unwrap();
+        assert!(git.matches("git+https://github.com/acme/templates@refs/tags/v1"));
+        assert!(!git.matches("git+https://github.com/acme/templates"));
+        assert!(!git.matches("xgit+https://github.com/acme/templates@refs/tags/v1"));
+        for bad in ["", "templates", "**", "*://x", "https://**"] {
+            assert!(ResourcePattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
