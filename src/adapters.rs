@@ -8,6 +8,7 @@ mod attached;
 pub mod engine;
 pub mod inputs;
 pub mod layout;
+pub mod packages;
 pub mod process;
 pub mod registry;
 pub mod runtime;

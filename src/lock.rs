@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::adapters::Progress;
 use crate::adapters::apt::{Apt, AptError};
+use crate::adapters::inputs::Inputs;
+use crate::adapters::packages::{self, PackageError};
 use crate::adapters::state::{self, StateError};
 use crate::class::{Class, Classified};
 use crate::content::{Digest, limits};
@@ -21,6 +23,9 @@ pub enum LockingError {
     /// The packages could not be resolved.
     #[error(transparent)]
     Apt(#[from] AptError),
+    /// Packages of a registry could not be resolved.
+    #[error(transparent)]
+    Package(#[from] PackageError),
     /// What was resolved does not make a lock.
     #[error("what was resolved does not make a lock: {0}")]
     Lock(#[from] LockError),
@@ -52,6 +57,7 @@ impl Classified for LockingError {
         match self {
             Self::Template(error) => error.class(),
             Self::Apt(error) => error.class(),
+            Self::Package(error) => error.class(),
             Self::Lock(error) => error.class(),
             Self::Platform { .. } => Class::Usage,
             Self::Drift { .. } => Class::Build,
@@ -62,6 +68,7 @@ impl Classified for LockingError {
         match self {
             Self::Template(error) => error.code(),
             Self::Apt(error) => error.code(),
+            Self::Package(error) => error.code(),
             Self::Lock(error) => error.code(),
             Self::Platform { .. } => "platform-not-declared",
             Self::Drift { .. } => "lock-drift",
@@ -112,11 +119,13 @@ impl fmt::Display for Drift {
     }
 }
 
-/// Resolves a template for these platforms; none: all that it declares. The lock then holds exactly these.
+/// Resolves a template for these platforms; none: all that it declares. The lock then holds exactly these. What has to
+/// be read to be locked is kept in the store of `inputs`.
 pub fn lock(
     template: &Template,
     platforms: &[Platform],
     apt: &Apt,
+    inputs: &Inputs,
     progress: Progress<'_>,
 ) -> Result<Lock, LockingError> {
     let declared = &template.manifest.platforms;
@@ -130,7 +139,13 @@ pub fn lock(
     platforms.dedup();
     let wanted = &template.manifest.deb;
     let resolved = apt.resolve(wanted, &platforms, progress)?;
-    Ok(Lock::new(template.digest(), &wanted.distro, resolved.releases, resolved.inputs)?)
+    let mut locked = resolved.inputs;
+    locked.extend(packages::npm::resolve(inputs, &template.manifest.npm, &platforms, progress)?);
+    locked.extend(packages::pypi::resolve(inputs, &template.manifest.wheels, &platforms, progress)?);
+    for file in &template.manifest.files {
+        locked.extend(platforms.iter().filter_map(|platform| file.locked(platform)));
+    }
+    Ok(Lock::new(template.digest(), &wanted.distro, resolved.releases, locked)?)
 }
 
 /// In what a template and its lock disagree. An error: there is no lock, or none that can be read.

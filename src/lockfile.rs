@@ -3,16 +3,20 @@
 //! The file is TOML in one canonical form: what [`Lock::write`] writes is the only spelling that [`Lock::parse`]
 //! takes, so that a lock is the same bytes whoever writes it, and a diff of two shows what changed and nothing else.
 
+mod changes;
+mod check;
 mod form;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use packageurl::PackageUrl;
 
 use crate::class::{Class, Classified};
-use crate::content::{Digest, limits};
+use crate::content::Digest;
 use crate::oci::Platform;
+
+pub use changes::{Changes, Locked, PackageChange};
 
 /// The version of the format that this crate reads and writes.
 pub(crate) const VERSION: i64 = 1;
@@ -55,6 +59,12 @@ pub struct Release {
 pub enum Kind {
     /// A Debian binary package.
     Deb,
+    /// An npm package, as the archive that a registry has of it.
+    Npm,
+    /// A Python wheel.
+    Wheel,
+    /// Any other file.
+    File,
 }
 
 impl Kind {
@@ -62,6 +72,19 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deb => "deb",
+            Self::Npm => "npm",
+            Self::Wheel => "wheel",
+            Self::File => "file",
+        }
+    }
+
+    /// The folder below `inputs/` in which a Dockerfile finds it.
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Self::Deb => "deb",
+            Self::Npm => "npm",
+            Self::Wheel => "wheels",
+            Self::File => "files",
         }
     }
 }
@@ -69,48 +92,87 @@ impl Kind {
 /// One file that goes into the image of one platform.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Input {
-    /// The platform whose image it goes into; absent: all of them.
-    pub platform: Option<Platform>,
     /// What sort of thing it is.
     pub kind: Kind,
-    /// Name of the package.
+    /// The platform whose image it goes into; absent: all of them.
+    pub platform: Option<Platform>,
+    /// Name of the package, in full: `git`, `@scope/name`.
     pub name: String,
-    /// Version of the package, with its epoch.
+    /// Version of the package; a Debian one with its epoch.
     pub version: String,
-    /// Debian's word for the architecture: `amd64`, `all`.
+    /// Debian's word for the architecture: `amd64`, `all`. Other kinds have none.
     pub architecture: Option<String>,
-    /// Which archive has it, as a word: `debian`, `debian-security`.
+    /// Which archive has it, as a word: `debian`, `debian-security`, `npm`, `pypi`.
     pub archive: String,
     /// Where in the archive it is: `pool/main/g/git/git_2.47.3-0+deb13u1_amd64.deb`. Safe to join to a folder.
     pub path: String,
+    /// The name of the file in the build, where that is not the last part of the path: the template's word for an npm
+    /// package or a file, so that a Dockerfile need not know version or platform.
+    pub file: Option<String>,
     /// Size in bytes; never 0.
     pub size: u64,
     /// Digest of the file.
     pub digest: Digest,
+    /// What npm registries call a package's integrity: `sha512-` and base64. Others have none.
+    pub integrity: Option<String>,
+    /// The licence, in the words of whoever published the package.
+    pub licence: Option<String>,
     /// Code name of the distribution, where there is one.
     pub distro: Option<String>,
 }
 
 impl Input {
-    /// Its package URL (purl-spec, type `deb`): `pkg:deb/debian/jq@1.7.1-6?arch=amd64&distro=trixie`.
+    /// Its package URL (purl-spec): `pkg:deb/debian/jq@1.7.1-6?arch=amd64&distro=trixie`,
+    /// `pkg:npm/%40scope/name@1.0.0`, `pkg:pypi/six@1.17.0?file_name=…`, `pkg:generic/tool@1.0?checksum=sha256:…`.
     pub fn purl(&self) -> String {
-        let Self { kind: Kind::Deb, name, version, architecture, distro, .. } = self;
-        let built = PackageUrl::new("deb", name.clone()).and_then(|mut purl| {
-            purl.with_namespace("debian")?.with_version(version.clone())?;
-            if let Some(architecture) = architecture {
-                purl.add_qualifier("arch", architecture.clone())?;
-            }
-            if let Some(distro) = distro {
-                purl.add_qualifier("distro", distro.clone())?;
+        let built = || -> Result<String, packageurl::Error> {
+            let (scope, plain) = match (self.kind, self.name.split_once('/')) {
+                (Kind::Npm, Some((scope, plain))) => (Some(scope), plain),
+                _ => (None, self.name.as_str()),
+            };
+            let ty = match self.kind {
+                Kind::Deb => "deb",
+                Kind::Npm => "npm",
+                Kind::Wheel => "pypi",
+                Kind::File => "generic",
+            };
+            let mut purl = PackageUrl::new(ty, plain)?;
+            purl.with_version(self.version.clone())?;
+            match self.kind {
+                Kind::Deb => {
+                    purl.with_namespace("debian")?;
+                    if let Some(architecture) = &self.architecture {
+                        purl.add_qualifier("arch", architecture.clone())?;
+                    }
+                    if let Some(distro) = &self.distro {
+                        purl.add_qualifier("distro", distro.clone())?;
+                    }
+                }
+                Kind::Npm => {
+                    if let Some(scope) = scope {
+                        purl.with_namespace(scope)?;
+                    }
+                }
+                Kind::Wheel => {
+                    purl.add_qualifier("file_name", self.file_name().to_owned())?;
+                }
+                Kind::File => {
+                    purl.add_qualifier("checksum", self.digest.to_string())?;
+                }
             }
             Ok(purl.to_string())
-        });
+        };
         // Names and versions were checked when the lock was read: they cannot be what a purl refuses.
-        built.unwrap_or_else(|_| format!("pkg:deb/debian/{name}"))
+        built().unwrap_or_else(|_| format!("pkg:generic/{}", self.name))
     }
 
-    /// The name of the file: the last part of the path. Unique among the inputs of one platform.
+    /// The name of the file in the build, below [`Kind::folder`]. Unique among the inputs of one platform.
     pub fn file_name(&self) -> &str {
+        self.file.as_deref().unwrap_or_else(|| self.bare_name())
+    }
+
+    /// The last part of the path: what the file is called where it comes from.
+    pub fn bare_name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
@@ -214,79 +276,6 @@ impl Lock {
     pub fn platforms(&self) -> BTreeSet<&Platform> {
         self.inputs.iter().filter_map(|input| input.platform.as_ref()).collect()
     }
-
-    fn check(&self) -> Result<(), LockError> {
-        bounded("inputs", self.inputs.len(), limits::INPUTS)?;
-        bounded("releases", self.releases.len(), limits::LOCK_RELEASES)?;
-        let malformed =
-            |what: &str, reason: &str| Err(LockError::Malformed { what: what.to_owned(), reason: reason.to_owned() });
-        if !is_word(&self.distro) {
-            return malformed("distro", "not a code name");
-        }
-        let newest = self.releases.iter().map(|release| release.date.as_second()).max();
-        match newest {
-            None => return malformed("release", "there is none, and an image needs the date of one"),
-            Some(date) if date != self.source_date_epoch || date <= 0 => {
-                return malformed("source-date-epoch", "it is not the date of the newest release");
-            }
-            Some(_) => {}
-        }
-        if self.inputs.is_empty() {
-            return malformed("inputs", "there are none, and an image of nothing is not an image");
-        }
-        for pair in self.releases.windows(2) {
-            if (&pair[0].archive, &pair[0].suite) >= (&pair[1].archive, &pair[1].suite) {
-                return malformed(&format!("release {:?}", cut(&pair[1].suite)), "out of order, or there twice");
-            }
-        }
-        for release in &self.releases {
-            if !is_word(&release.archive) || !is_suite(&release.suite) || release.date.subsec_nanosecond() != 0 {
-                return malformed(&format!("release {:?}", cut(&release.suite)), "archive, suite or date is not one");
-            }
-        }
-        let archives: BTreeSet<_> = self.releases.iter().map(|release| release.archive.as_str()).collect();
-        for input in &self.inputs {
-            let failed = |reason: String| {
-                Err(LockError::Malformed { what: format!("{} {:?}", input.kind.as_str(), cut(&input.name)), reason })
-            };
-            if let Err(reason) = check_input(input) {
-                return failed(reason);
-            }
-            if !archives.contains(input.archive.as_str()) {
-                return failed(format!("no release of archive {:?} is in the lock", cut(&input.archive)));
-            }
-        }
-        self.check_together()
-    }
-
-    /// What no single entry shows: order, doubles, one path with two contents.
-    fn check_together(&self) -> Result<(), LockError> {
-        let malformed = |input: &Input, reason: &str| {
-            let what = format!("{} {:?}", input.kind.as_str(), cut(&input.name));
-            Err(LockError::Malformed { what, reason: reason.to_owned() })
-        };
-        for pair in self.inputs.windows(2) {
-            if pair[0] > pair[1] {
-                return malformed(&pair[1], "out of order: run `bulla lock`");
-            }
-        }
-        let mut names = BTreeSet::new();
-        let mut files = BTreeSet::new();
-        let mut contents = BTreeMap::new();
-        for input in &self.inputs {
-            if !names.insert((&input.platform, input.kind, &input.name)) {
-                return malformed(input, "there twice for one platform");
-            }
-            if !files.insert((&input.platform, input.file_name())) {
-                return malformed(input, "another input of the platform has the same file name");
-            }
-            let content = (input.size, input.digest);
-            if *contents.entry((&input.archive, &input.path)).or_insert(content) != content {
-                return malformed(input, "another platform has other bytes under the same path");
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Debian's name for the architecture of a platform (the archive's `binary-…` folders); absent: Debian has none.
@@ -309,6 +298,69 @@ pub(crate) fn is_package_name(name: &str) -> bool {
     (2..=128).contains(&name.len()) && name.as_bytes()[0].is_ascii_alphanumeric() && name.bytes().all(allowed)
 }
 
+/// Whether this is the name of an npm package, with or without a scope. Capitals are those of packages older than the
+/// rule against them.
+pub(crate) fn is_npm_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let plain = |part: &str| {
+        part.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) && part.bytes().all(allowed)
+    };
+    let parts = name.strip_prefix('@').map_or_else(
+        || (None, name),
+        |scoped| match scoped.split_once('/') {
+            Some((scope, part)) => (Some(scope), part),
+            None => (Some(""), ""),
+        },
+    );
+    name.len() <= 214 && parts.0.is_none_or(plain) && plain(parts.1)
+}
+
+/// Where registries keep the archive of a version: `@scope/name/-/name-1.0.0.tgz`.
+pub(crate) fn npm_path(name: &str, version: &str) -> String {
+    let plain = name.rsplit('/').next().unwrap_or(name);
+    format!("{name}/-/{plain}-{version}.tgz")
+}
+
+/// Whether this is the name of a Python project, normalised (PEP 503).
+pub(crate) fn is_project_name(name: &str) -> bool {
+    is_word(name) && !name.contains("--") && !name.ends_with('-')
+}
+
+/// Whether this can be the name of a file in a build: one plain segment.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
+    (1..=128).contains(&name.len()) && name.as_bytes()[0].is_ascii_alphanumeric() && name.bytes().all(allowed)
+}
+
+/// Whether a path stays in the folder it is joined to, and is read alike by shells, URLs and disks.
+pub(crate) fn is_path(path: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._+~:-".contains(&byte);
+    let segment = |segment: &str| {
+        !segment.is_empty() && segment.len() <= 200 && !segment.starts_with(['.', '-']) && segment.bytes().all(allowed)
+    };
+    path.len() <= 512 && path.split('/').all(segment)
+}
+
+/// Whether this is `sha512-` and the base64 of 64 bytes.
+pub(crate) fn is_integrity(text: &str) -> bool {
+    use base64::Engine as _;
+    let hash = text.strip_prefix("sha512-");
+    let bytes = hash.and_then(|hash| base64::engine::general_purpose::STANDARD.decode(hash).ok());
+    bytes.is_some_and(|bytes| bytes.len() == 64)
+}
+
+/// Whether a licence can stand in a lock as it is.
+pub(crate) fn is_licence(text: &str) -> bool {
+    let allowed = |byte: u8| (byte.is_ascii_graphic() || byte == b' ') && !b"\"\\".contains(&byte);
+    (1..=200).contains(&text.len()) && text.trim() == text && text.bytes().all(allowed)
+}
+
+/// Whether this is a version of a plain file or a Python project, as far as a lock cares.
+pub(crate) fn is_version(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".+~!_-".contains(&byte);
+    (1..=128).contains(&text.len()) && text.as_bytes()[0].is_ascii_alphanumeric() && text.bytes().all(allowed)
+}
+
 /// Whether this is a word as archives and code names are: `debian-security`.
 pub(crate) fn is_word(word: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -319,59 +371,6 @@ pub(crate) fn is_word(word: &str) -> bool {
 pub(crate) fn is_suite(suite: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
     (1..=64).contains(&suite.len()) && suite.as_bytes()[0].is_ascii_alphanumeric() && suite.bytes().all(allowed)
-}
-
-fn check_input(input: &Input) -> Result<(), String> {
-    let Kind::Deb = input.kind;
-    if !is_package_name(&input.name) {
-        return Err("not a package name".to_owned());
-    }
-    // Debian policy, 5.6.12: a version starts with a digit.
-    let version = |byte: u8| byte.is_ascii_alphanumeric() || b".+~:-".contains(&byte);
-    if !input.version.starts_with(|first: char| first.is_ascii_digit())
-        || input.version.len() > 128
-        || !input.version.bytes().all(version)
-    {
-        return Err(format!("{:?} is not a version", cut(&input.version)));
-    }
-    let Some(platform) = &input.platform else {
-        return Err("no platform".to_owned());
-    };
-    let Some(expected) = debian_architecture(platform) else {
-        return Err(format!("Debian has no packages for {platform}"));
-    };
-    match input.architecture.as_deref() {
-        Some("all") => {}
-        Some(architecture) if architecture == expected => {}
-        _ => return Err(format!("its architecture is not one that {platform} runs")),
-    }
-    if !is_word(&input.archive) {
-        return Err(format!("{:?} is not the word for an archive", cut(&input.archive)));
-    }
-    check_path(&input.path)?;
-    if !input.path.ends_with(".deb") {
-        return Err("its path does not end in .deb".to_owned());
-    }
-    if input.size == 0 || input.size > limits::INPUT {
-        return Err(format!("a size of {} bytes is none that an input may have", input.size));
-    }
-    Ok(())
-}
-
-/// Refuses a path that would leave the folder it is joined to, or that a shell, a URL or a disk could read otherwise.
-fn check_path(path: &str) -> Result<(), String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._+~:-".contains(&byte);
-    let segment = |segment: &str| {
-        !segment.is_empty()
-            && segment.len() <= 200
-            && !segment.starts_with('.')
-            && !segment.starts_with('-')
-            && segment.bytes().all(allowed)
-    };
-    if path.len() > 512 || !path.split('/').all(segment) {
-        return Err(format!("{:?} is not a path within an archive", cut(path)));
-    }
-    Ok(())
 }
 
 fn bounded(what: &'static str, count: usize, limit: usize) -> Result<(), LockError> {

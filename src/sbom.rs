@@ -236,6 +236,7 @@ enum Place<'a> {
     Copyright { folder: &'a str },
     Apk,
     Npm { folder: &'a str },
+    NpmAlone,
     Python { folder: &'a str },
 }
 
@@ -348,6 +349,7 @@ impl Scanner {
             }
             Place::Apk => self.apks.extend(apk::parse(path, content)?),
             Place::Npm { folder } => self.packages.push(npm::package(path, folder, content)),
+            Place::NpmAlone => self.packages.extend(npm::alone(path, content)),
             Place::Python { folder } => self.packages.push(python::package(path, folder, content)),
         }
         let count = self.debs.len() + self.apks.len() + self.packages.len();
@@ -403,6 +405,7 @@ fn place(path: &str) -> Option<Place<'_>> {
             let folder = folder.strip_prefix("usr/share/doc/")?;
             (!folder.contains('/')).then_some(Place::Copyright { folder })
         }
+        "package.json" if npm::stands_alone(folder) => Some(Place::NpmAlone),
         "package.json" => npm::folder(folder).map(|folder| Place::Npm { folder }),
         "METADATA" => python::folder(folder, ".dist-info").map(|folder| Place::Python { folder }),
         "PKG-INFO" => python::folder(folder, ".egg-info").map(|folder| Place::Python { folder }),

@@ -4,6 +4,7 @@
 //! The bundled ones are embedded in the program from `images/`. What a file's mode is depends on its content alone, so
 //! that a template is the same on every disk: files that start with `#!` are 0755, all others 0644.
 
+mod kinds;
 mod manifest;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use crate::class::{Class, Classified};
 use crate::content::Digest;
 use crate::lockfile::{self, Lock, LockError};
 
+pub use kinds::{FileInput, FileSource, NpmInput, WheelInput};
 pub use manifest::{DebArchive, DebInputs, LaunchProfile, Network, TemplateManifest, Tmpfs, User};
 
 /// Files of one template: real ones have fewer than ten.

@@ -67,6 +67,11 @@ const PACKAGES: &[Package] = &[
 ];
 const FIXES: &[Package] = &[Package("data", "1.0+fixed~1", "all", "")];
 
+/// No inputs: Debian's packages are locked without reading any.
+fn nowhere() -> Inputs {
+    Inputs::new(std::path::Path::new("/nowhere"))
+}
+
 /// Both archives, as they should be, on a mirror each.
 struct World {
     key: Key,
@@ -103,7 +108,7 @@ impl World {
 
     /// The lock; where there is no apt, everything is skipped.
     fn lock(&self, template: &Template, apt: &Apt) -> Option<Result<Lock, LockingError>> {
-        match lock::lock(template, &[], apt, &unwatched) {
+        match lock::lock(template, &[], apt, &nowhere(), &unwatched) {
             Err(error) if error.code() == "no-apt" => {
                 println!("skipped: {error}");
                 None
@@ -262,7 +267,7 @@ fn a_template_that_changed_since_is_drift() {
     assert!(matches!(lock::check(&changed).unwrap(), Drift::Template { .. }));
     let error = lock::locked(&changed, &platform).unwrap_err();
     assert_eq!((error.class(), error.code()), (Class::Build, "lock-drift"));
-    let one = lock::lock(&tiny(), std::slice::from_ref(&platform), &world.apt(), &unwatched).unwrap();
+    let one = lock::lock(&tiny(), std::slice::from_ref(&platform), &world.apt(), &nowhere(), &unwatched).unwrap();
     let one = tiny().with_lock(&one);
     assert!(matches!(lock::check(&one).unwrap(), Drift::Platforms { missing, .. } if missing.len() == 1));
     assert!(lock::locked(&one, &platform).is_ok());

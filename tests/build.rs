@@ -46,7 +46,7 @@ static BASE: LazyLock<Option<(Template, TempDir)>> = LazyLock::new(|| {
     println!("the bundled lock cannot be built from, so base is locked anew: {committed}");
     let apt =
         Apt { mirrors, access: Access::of_host(), keyring: None, allow_expired: true, now: jiff::Timestamp::now() };
-    let lock = match lock::lock(&template, std::slice::from_ref(&platform), &apt, &unwatched) {
+    let lock = match lock::lock(&template, std::slice::from_ref(&platform), &apt, &inputs, &unwatched) {
         Ok(lock) => lock,
         Err(error) => {
             println!("skipped: building base: it cannot be locked here: {error}");

@@ -31,8 +31,11 @@ fn input(name: &str, content: &[u8]) -> Input {
         architecture: Some("amd64".to_owned()),
         archive: "debian".to_owned(),
         path: format!("pool/{name}_1+x_amd64.deb"),
+        file: None,
         size: content.len() as u64,
         digest: Digest::of(content),
+        integrity: None,
+        licence: None,
         distro: None,
     }
 }

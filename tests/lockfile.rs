@@ -6,9 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bulla::class::Classified;
-use bulla::lockfile::{Lock, LockError};
+use bulla::lockfile::{Kind, Lock, LockError};
 
 const GOOD: &str = include_str!("../testdata/lockfile/two-platforms.lock");
+
+const EVERY_KIND: &str = include_str!("../testdata/lockfile/every-kind.lock");
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/lockfile");
@@ -52,17 +54,19 @@ fn refuses_an_empty_lock() {
 /// Whatever is cut off or turned around in a lock: no panic, and what is still read is its own canonical form.
 #[test]
 fn no_two_spellings_read_as_one_lock() {
-    for end in 0..GOOD.len() {
-        // Cut before a table of inputs begins, a lock is a shorter lock: well-formed, and bound by its own digest.
-        if let Ok(lock) = Lock::parse(&GOOD.as_bytes()[..end]) {
-            assert_eq!(lock.write().as_bytes(), &GOOD.as_bytes()[..end]);
+    for good in [GOOD, EVERY_KIND] {
+        for end in 0..good.len() {
+            // Cut before a table of inputs begins, a lock is a shorter lock: well-formed, and bound by its own digest.
+            if let Ok(lock) = Lock::parse(&good.as_bytes()[..end]) {
+                assert_eq!(lock.write().as_bytes(), &good.as_bytes()[..end]);
+            }
         }
-    }
-    for index in 0..GOOD.len() {
-        let mut bytes = GOOD.as_bytes().to_vec();
-        bytes[index] ^= 0x20;
-        if let Ok(lock) = Lock::parse(&bytes) {
-            assert_eq!(lock.write().as_bytes(), bytes, "two spellings of one lock, at byte {index}");
+        for index in 0..good.len() {
+            let mut bytes = good.as_bytes().to_vec();
+            bytes[index] ^= 0x20;
+            if let Ok(lock) = Lock::parse(&bytes) {
+                assert_eq!(lock.write().as_bytes(), bytes, "two spellings of one lock, at byte {index}");
+            }
         }
     }
 }
@@ -85,6 +89,20 @@ fn names_packages_by_purl() {
     let purls: Vec<_> = lock.inputs.iter().map(|input| input.purl()).collect();
     assert_eq!(purls[0], "pkg:deb/debian/ca-certificates@20250419?arch=all&distro=trixie");
     assert_eq!(purls[1], "pkg:deb/debian/git@1:2.47.3-0%2Bdeb13u1?arch=amd64&distro=trixie");
+}
+
+#[test]
+fn names_every_kind_by_purl_and_by_its_file() {
+    let lock = Lock::parse(EVERY_KIND.as_bytes()).unwrap();
+    let of = |platform: &str| -> Vec<String> {
+        let inputs = lock.for_platform(&platform.parse().unwrap()).into_iter().skip_while(|one| one.kind == Kind::Deb);
+        inputs.map(|one| format!("{}/{} {}", one.kind.folder(), one.file_name(), one.purl())).collect()
+    };
+    let wheel = "six-1.17.0-py2.py3-none-any.whl";
+    let six = format!("wheels/{wheel} pkg:pypi/six@1.17.0?file_name={wheel}");
+    assert_eq!(of("linux/arm64"), ["npm/agent.tgz pkg:npm/%40s/agent@1.0.0-linux-arm64", &six]);
+    let tool = format!("files/tool.tar.gz pkg:generic/tool.tar.gz@2.0?checksum=sha256:{}", "a".repeat(64));
+    assert_eq!(of("linux/amd64"), ["npm/agent.tgz pkg:npm/%40s/agent-x64@1.0.0", &six, &tool]);
 }
 
 #[test]

@@ -3,6 +3,12 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a case that cannot be judged is a failed test")]
 
+#[path = "policy/counting.rs"]
+mod counting;
+#[path = "policy/signers.rs"]
+mod signers;
+#[path = "policy/statements.rs"]
+mod statements;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -107,7 +113,7 @@ fn says(predicate_type: &str, predicate: &Value) -> Vec<u8> {
 }
 
 /// The three statements that a well-kept image has.
-fn statements() -> Vec<Vec<u8>> {
+fn well_kept() -> Vec<Vec<u8>> {
     let packages = ["pkg:deb/debian/git@2.47?arch=amd64", "pkg:npm/left-pad@1.3.0"];
     vec![says(SIGN, &json!({})), says(SLSA, &provenance()), says(SPDX, &spdx(&packages))]
 }
@@ -155,17 +161,17 @@ fn assert_admitted(verdict: &Verdict) {
 #[test]
 fn admits_what_is_signed_attested_and_listed_by_the_workflow() {
     let world = Sigstore::new();
-    let bundles: Vec<_> = statements().iter().map(|statement| signed(&world, statement, &signer()).bundle()).collect();
+    let bundles: Vec<_> = well_kept().iter().map(|statement| signed(&world, statement, &signer()).bundle()).collect();
     assert_admitted(&judge(&format!("{HEAD}{ALL_THREE}{WORKFLOW}"), &world, &bundles));
     let newer: Vec<_> =
-        statements().iter().map(|statement| signed(&world, statement, &signer()).rekor_v2().bundle()).collect();
+        well_kept().iter().map(|statement| signed(&world, statement, &signer()).rekor_v2().bundle()).collect();
     assert_admitted(&judge(&format!("{HEAD}{ALL_THREE}{WORKFLOW}"), &world, &newer));
 }
 
 #[test]
 fn c05_each_requirement_needs_a_statement_of_its_own_type() {
     let world = Sigstore::new();
-    let all: Vec<_> = statements().iter().map(|statement| signed(&world, statement, &signer()).bundle()).collect();
+    let all: Vec<_> = well_kept().iter().map(|statement| signed(&world, statement, &signer()).bundle()).collect();
     let text = format!("{HEAD}{ALL_THREE}{WORKFLOW}");
     assert_eq!(refusal(&judge(&text, &world, &[])), (Class::NoAttestation, "no-attestation"));
     for missing in 0..3 {
@@ -404,8 +410,21 @@ fn f14_provenance_must_agree_with_its_certificate() {
         ("/runDetails/builder/id", "https://github.com/acme/templates/.github/workflows/release.yml@refs/tags/v2"),
         ("/runDetails/metadata/invocationId", "https://github.com/acme/templates/actions/runs/1/attempts/1"),
         ("/runDetails/metadata/invocationId", "1-1"),
+        ("/buildDefinition/resolvedDependencies/0/uri", "git+https://github.com/acme/templates@refs/heads/main"),
+        ("/buildDefinition/internalParameters/github/event_name", "pull_request"),
+        ("/buildDefinition/internalParameters/github/repository_id", "1"),
+        ("/buildDefinition/internalParameters/github/repository_owner_id", "1"),
+        ("/buildDefinition/internalParameters/github/runner_environment", "self-hosted"),
+        ("/buildDefinition/externalParameters/source/uri", "git+https://github.com/acme/templates@refs/heads/main"),
     ] {
         let mut lying = provenance();
+        lying["buildDefinition"]["internalParameters"] = json!({"github": {
+            "event_name": "push", "repository_id": "700100200", "repository_owner_id": "9001002",
+            "runner_environment": "github-hosted",
+        }});
+        let source = "git+https://github.com/acme/templates@refs/tags/v1.0.0";
+        lying["buildDefinition"]["externalParameters"]["source"] = json!({ "uri": source });
+        assert_admitted(&judge(&text, &world, &[signed(&world, &says(SLSA, &lying), &signer()).bundle()]));
         *lying.pointer_mut(pointer).unwrap() = json!(value);
         let verdict = judge(&text, &world, &[signed(&world, &says(SLSA, &lying), &signer()).bundle()]);
         assert_eq!(refusal(&verdict), (Class::Provenance, "certificate-disagrees"), "{pointer}");
@@ -418,6 +437,34 @@ fn f14_provenance_must_agree_with_its_certificate() {
         other["runDetails"]["metadata"]["invocationId"] = json!(id);
         let verdict = judge(&text, &world, &[signed(&world, &says(SLSA, &other), &signer()).bundle()]);
         assert!(verdict.is_admitted(), "{id}: {:?}", verdict.checks());
+    }
+    // Older certificates say the same in older claims, and older provenance in other places.
+    let identity = "https://github.com/acme/templates/.github/workflows/release.yml@refs/tags/v1.0.0";
+    let exact = format!(
+        "{HEAD}require = [\"provenance\"]\n[[rule.signer]]\nroot = \"root.json\"\nissuer = \"{GITHUB_ISSUER}\"\n\
+         identity = \"{identity}\"\n[rule.formats]\nprovenance = [\"slsa-v0.2\"]\n"
+    );
+    let mut older = signer();
+    older.claims.retain(|number, _| *number < 7);
+    let v02 = json!({
+        "builder": {"id": identity}, "buildType": "https://example.test/build",
+        "invocation": {"configSource": {
+            "uri": "git+https://github.com/acme/templates@refs/tags/v1.0.0", "digest": {"sha1": COMMIT},
+        }},
+    });
+    let judged = |predicate: &Value| {
+        let statement = says("https://slsa.dev/provenance/v0.2", predicate);
+        judge(&exact, &world, &[signed(&world, &statement, &older).bundle()])
+    };
+    assert_admitted(&judged(&v02));
+    for (pointer, value) in [
+        ("/invocation/configSource/uri", "git+https://github.com/acme/other@refs/tags/v1.0.0"),
+        ("/invocation/configSource/uri", "git+https://github.com/acme/templates@refs/heads/main"),
+        ("/invocation/configSource/digest/sha1", "0000000000000000000000000000000000000000"),
+    ] {
+        let mut lying = v02.clone();
+        *lying.pointer_mut(pointer).unwrap() = json!(value);
+        assert_eq!(refusal(&judged(&lying)), (Class::Provenance, "certificate-disagrees"), "{pointer}");
     }
 }
 

@@ -3,6 +3,8 @@
 //! Nobody is trusted here: a byte from a mirror, a folder or the store counts when its hash is the lock's. What is on
 //! its way lies in `cache/partial` and is never visible as content; a run that is cut off goes on from there.
 
+pub mod artifact;
+pub(in crate::adapters) mod ask;
 mod transfer;
 
 use std::collections::BTreeSet;
@@ -10,21 +12,28 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::adapters::sources::{Access, Mirrors};
+use crate::adapters::sources::{Access, HostClients, Mirror, Mirrors};
 use crate::adapters::state::{self, ContentStore, StateError};
 use crate::adapters::{Event, Progress};
 use crate::class::{Class, Classified};
+use crate::content::Digest;
 use crate::lockfile::Input;
 
+pub use artifact::{Artifact, ArtifactSource};
 pub use transfer::Pace;
 
-/// Where inputs come from, in the order in which places are asked: the store, folders, mirrors.
+/// An input and where it was looked for in vain so far.
+type Wanted<'a> = (&'a Input, Vec<Attempt>);
+
+/// Where inputs come from, in the order in which places are asked: the store, folders, artifacts, mirrors.
 #[derive(Debug, Clone)]
 pub struct Inputs {
     store: ContentStore,
     partial: PathBuf,
     folders: Vec<PathBuf>,
+    artifacts: Vec<ArtifactSource>,
     mirrors: Mirrors,
+    host: Option<HostClients>,
     access: Access,
     pace: Pace,
 }
@@ -74,6 +83,10 @@ pub enum Failure {
     Denied,
     /// The place could not be reached, or broke off.
     Net,
+    /// The place sends more than is read.
+    Large,
+    /// This machine's disk.
+    Disk,
     /// The place has other bytes under this name.
     Integrity,
 }
@@ -84,6 +97,8 @@ impl Classified for InputsError {
             Self::Unavailable(missing) => match worst(missing) {
                 Failure::Integrity => Class::Integrity,
                 Failure::Net => Class::Net,
+                Failure::Large => Class::Limit,
+                Failure::Disk => Class::State,
                 Failure::Denied => Class::Auth,
                 Failure::Absent => Class::Build,
             },
@@ -96,6 +111,8 @@ impl Classified for InputsError {
             Self::Unavailable(missing) => match worst(missing) {
                 Failure::Integrity => "input-differs",
                 Failure::Net => "input-unreachable",
+                Failure::Large => "too-large",
+                Failure::Disk => "disk",
                 Failure::Denied => "input-denied",
                 Failure::Absent => "input-gone",
             },
@@ -112,7 +129,9 @@ impl Inputs {
             store: ContentStore::at(cache.join("content")),
             partial: cache.join("partial"),
             folders: Vec::new(),
+            artifacts: Vec::new(),
             mirrors: Mirrors::default(),
+            host: None,
             access: Access::default(),
             pace: Pace::default(),
         }
@@ -126,11 +145,25 @@ impl Inputs {
         self
     }
 
+    /// Asks these artifacts on registries after folders and before any mirror.
+    #[must_use]
+    pub fn with_artifacts(mut self, artifacts: impl IntoIterator<Item = ArtifactSource>) -> Self {
+        self.artifacts.extend(artifacts);
+        self
+    }
+
     /// Asks these mirrors last.
     #[must_use]
     pub fn with_mirrors(mut self, mirrors: Mirrors, access: Access) -> Self {
         self.mirrors = mirrors;
         self.access = access;
+        self
+    }
+
+    /// Asks, for archives of which no mirror was named, where the host's own clients go.
+    #[must_use]
+    pub fn with_host_clients(mut self, host: HostClients) -> Self {
+        self.host = Some(host);
         self
     }
 
@@ -153,7 +186,78 @@ impl Inputs {
         if !missing.is_empty() {
             self.bring(&missing, offline, progress)?;
         }
+        self.check_integrity(inputs)?;
         Ok(inputs.iter().map(|input| ((*input).clone(), self.store.path(&input.digest))).collect())
+    }
+
+    /// The lock says both hashes of an npm package, and one that does not have both is refused, whichever is wrong.
+    fn check_integrity(&self, inputs: &[&Input]) -> Result<(), InputsError> {
+        let mut wrong = Vec::new();
+        for (input, integrity) in inputs.iter().filter_map(|input| Some((*input, input.integrity.as_ref()?))) {
+            let path = self.store.path(&input.digest);
+            let actual = sha512(&path).map_err(StateError::io("read", &path))?;
+            if actual != *integrity {
+                let reason = format!("has the integrity {actual}, not {integrity}, though it has the locked sha256");
+                let attempt = Attempt { place: path.display().to_string(), reason, kind: Failure::Integrity };
+                wrong.push(Unavailable {
+                    input: input.display(),
+                    path: format!("{}: {}", input.archive, input.path),
+                    attempts: vec![attempt],
+                });
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(InputsError::Unavailable(wrong)) }
+    }
+
+    /// The mirrors of an archive: those that were named, else what the host's own clients are set up with.
+    pub(super) fn mirrors_of(&self, archive: &str) -> Vec<Mirror> {
+        let named = self.mirrors.of(archive);
+        if !named.is_empty() {
+            return named.to_vec();
+        }
+        self.host.as_ref().and_then(|host| host.of(archive)).into_iter().collect()
+    }
+
+    /// A folder for what is on its way and has no known digest yet; it goes when it is dropped.
+    pub(super) fn aside(&self) -> Result<tempfile::TempDir, StateError> {
+        state::create_dir(&self.partial)?;
+        let folder = tempfile::Builder::new().prefix("new-").tempdir_in(&self.partial);
+        folder.map_err(StateError::io("create a folder in", &self.partial))
+    }
+
+    /// Where content with this digest is, or would be.
+    pub(super) fn stored(&self, digest: &Digest) -> PathBuf {
+        self.store.path(digest)
+    }
+
+    /// Whether this content is here, re-hashed now.
+    pub(super) fn holds(&self, digest: &Digest, size: u64) -> bool {
+        self.store.find(digest, size).is_some()
+    }
+
+    /// Takes a file into the store.
+    pub(super) fn take(&self, file: &Path, digest: &Digest, size: u64) -> Result<(), StateError> {
+        let open = File::open(file).map_err(StateError::io("read", file))?;
+        self.store.insert(open, digest, size, &file.display().to_string()).map(drop)
+    }
+
+    /// The same, and remembers under which integrity it came.
+    pub(super) fn keep(&self, file: &Path, digest: &Digest, size: u64, integrity: &str) -> Result<(), StateError> {
+        self.take(file, digest, size)?;
+        state::write_file(&self.remembered(integrity), format!("{} {size}\n", digest.hex()).as_bytes())
+    }
+
+    /// Digest and size of what came under this integrity before, if it is still here and still has it.
+    pub(super) fn known(&self, integrity: &str) -> Option<(Digest, u64)> {
+        let noted = state::read_file(&self.remembered(integrity), 200).ok()?;
+        let (hex, size) = std::str::from_utf8(&noted).ok()?.trim_end().split_once(' ')?;
+        let (digest, size) = (Digest::from_hex(hex).ok()?, size.parse().ok()?);
+        self.store.find(&digest, size)?;
+        (sha512(&self.store.path(&digest)).ok()? == integrity).then_some((digest, size))
+    }
+
+    fn remembered(&self, integrity: &str) -> PathBuf {
+        self.partial.with_file_name("integrity").join(Digest::of(integrity.as_bytes()).hex())
     }
 
     /// The inputs that are not in the store, each content once.
@@ -179,12 +283,20 @@ impl Inputs {
             }
         }
         if !offline && !wanted.is_empty() {
+            wanted = self.ask_artifacts(wanted, progress)?;
+        }
+        if !offline && !wanted.is_empty() {
             let total: u64 = wanted.iter().map(|(input, _)| input.size).sum();
             progress(Event::Step(&format!("fetching {} inputs, {} MB", wanted.len(), total.div_ceil(1_000_000))));
+            let archives: BTreeSet<_> = wanted.iter().map(|(input, _)| input.archive.as_str()).collect();
+            let mut mirrors = Mirrors::default();
+            for archive in archives {
+                self.mirrors_of(archive).into_iter().for_each(|mirror| mirrors.add(archive, mirror));
+            }
             let transfer = transfer::Transfer {
                 store: &self.store,
                 partial: &self.partial,
-                mirrors: &self.mirrors,
+                mirrors: &mirrors,
                 access: &self.access,
                 pace: &self.pace,
                 progress,
@@ -192,6 +304,35 @@ impl Inputs {
             wanted = transfer.run(wanted)?;
         }
         self.unavailable(wanted, offline)
+    }
+
+    /// Takes from artifacts what they have, and gives back the rest.
+    fn ask_artifacts<'a>(
+        &self,
+        mut wanted: Vec<Wanted<'a>>,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Wanted<'a>>, StateError> {
+        for artifact in &self.artifacts {
+            progress(Event::Step(&format!("taking {} inputs from {artifact}", wanted.len())));
+            let opened = artifact.open();
+            let total = wanted.iter().map(|(input, _)| input.size).sum();
+            let mut done = 0;
+            let mut rest = Vec::new();
+            for (input, mut attempts) in wanted {
+                let taken = match &opened {
+                    Ok(store) => artifact.take(store, input, &self.store)?,
+                    Err(attempt) => Err(attempt.clone()),
+                };
+                done += input.size;
+                progress(Event::Bytes { done, total });
+                if let Err(attempt) = taken {
+                    attempts.push(attempt);
+                    rest.push((input, attempts));
+                }
+            }
+            wanted = rest;
+        }
+        Ok(wanted)
     }
 
     /// The error about these inputs, if there are any.
@@ -203,7 +344,7 @@ impl Inputs {
             let absent = |place: String, reason: String| Attempt { place, reason, kind: Failure::Absent };
             if offline {
                 attempts.push(absent("the network".to_owned(), "not asked: offline".to_owned()));
-            } else if self.mirrors.of(&input.archive).is_empty() {
+            } else if self.mirrors_of(&input.archive).is_empty() {
                 let reason = format!("no mirror is known: name one with --mirror {}=URL", input.archive);
                 attempts.push(absent(format!("the archive {}", input.archive), reason));
             }
@@ -219,7 +360,7 @@ impl Inputs {
             let candidates = [
                 folder.join(&input.archive).join(&input.path),
                 folder.join(&input.path),
-                folder.join(input.file_name()),
+                folder.join(input.bare_name()),
                 folder.join("blobs/sha256").join(&hex),
                 folder.join("sha256").join(&hex),
             ];
@@ -238,6 +379,15 @@ impl Inputs {
         }
         Ok(false)
     }
+}
+
+/// A file's SHA-512, as npm writes it.
+fn sha512(path: &Path) -> std::io::Result<String> {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    let mut hasher = sha2::Sha512::new();
+    std::io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(format!("sha512-{}", base64::engine::general_purpose::STANDARD.encode(hasher.finalize())))
 }
 
 /// Takes a file into the store. The outer error is the store's disk, the inner one is about the file.
@@ -286,6 +436,7 @@ fn list(missing: &[Unavailable]) -> String {
             "\nA place has other bytes than were locked: use another mirror, or look into who changed them."
         }
         Failure::Net => "\nWhat came so far is kept: run it again to go on from there.",
+        Failure::Large | Failure::Disk => "",
         Failure::Denied => "\nGive the mirror's address with credentials, or use another mirror.",
         Failure::Absent => {
             "\nArchives drop what was superseded: lock anew with `bulla lock`, or name a snapshot archive with --mirror \

@@ -1,6 +1,8 @@
 //! Where package archives are on this machine: mirrors from flags, environment or configuration, else what the host's
 //! own apt is set up with. A lock names archives by a word; only this room turns words into addresses.
 
+mod clients;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -11,6 +13,8 @@ use crate::adapters::state;
 use crate::class::{Class, Classified};
 use crate::content::limits;
 use crate::lockfile::is_word;
+
+pub use clients::HostClients;
 
 /// The variable that mirrors come from where no flag names one: `debian=URL`, several divided by spaces.
 pub const VARIABLE: &str = "BULLA_MIRRORS";
@@ -54,7 +58,7 @@ impl Mirror {
     pub fn file(&self, path: &str) -> String {
         let mut address = format!("{}/", self.0);
         for byte in path.bytes() {
-            if byte.is_ascii_alphanumeric() || b"/._~-".contains(&byte) {
+            if byte.is_ascii_alphanumeric() || b"/._~@-".contains(&byte) {
                 address.push(char::from(byte));
             } else {
                 address.push_str(&format!("%{byte:02X}"));
@@ -169,7 +173,7 @@ impl Mirrors {
         self.0.values().flatten().fold(text.to_owned(), |text, mirror| mirror.redact(&text))
     }
 
-    fn add(&mut self, archive: &str, mirror: Mirror) {
+    pub(super) fn add(&mut self, archive: &str, mirror: Mirror) {
         let mirrors = self.0.entry(archive.to_owned()).or_default();
         if !mirrors.contains(&mirror) {
             mirrors.push(mirror);
@@ -189,6 +193,13 @@ pub struct Access {
 }
 
 impl Access {
+    /// The same without the proxies of the host's apt, which may know Debian's archives and nothing else: what
+    /// `http_proxy` and `https_proxy` say then counts.
+    #[must_use]
+    pub fn without_proxies(&self) -> Self {
+        Self { http_proxy: None, https_proxy: None, ca_cert: self.ca_cert.clone() }
+    }
+
     /// The proxies that the host's own apt is set up with. No apt: none.
     pub fn of_host() -> Self {
         let path = std::env::var_os("PATH").unwrap_or_default();

@@ -13,12 +13,14 @@ pub(crate) struct InputArgs {
     /// A mirror to ask before those of this machine, as ARCHIVE=URL (debian=…, debian-security=…)
     #[arg(long, value_name = "ARCHIVE=URL")]
     pub(crate) mirror: Vec<String>,
-    /// A folder that holds locked inputs, asked before any mirror
-    #[arg(long, value_name = "DIR")]
-    pub(crate) inputs: Vec<PathBuf>,
+    /// What holds locked inputs, asked before any mirror: a folder, oci:DIR, or HOST/REPO[@sha256:…]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) inputs: Vec<String>,
     /// A certificate authority to trust while fetching inputs, in PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_cert: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
 }
 
 /// `bulla lock`
@@ -32,6 +34,12 @@ pub(crate) struct LockArgs {
     /// Only say whether the locks fit their templates; change nothing
     #[arg(long)]
     pub(crate) check: bool,
+    /// Print which packages changed, and their versions
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) update: bool,
+    /// Print them as Markdown, for a pull request
+    #[arg(long, requires = "update")]
+    pub(crate) markdown: bool,
     /// Which platforms [default: those that the template declares]
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Vec<Platform>,
@@ -50,9 +58,15 @@ pub(crate) struct LockArgs {
 pub(crate) struct FetchArgs {
     /// Templates [default: every bundled one]
     pub(crate) templates: Vec<String>,
-    /// Which platform [default: this machine's]
+    /// Which platform [default: this machine's; every locked one with --push or --output]
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<Platform>,
+    /// Publish the inputs as one artifact
+    #[arg(long, value_name = "HOST/REPO[:TAG]")]
+    pub(crate) push: Option<String>,
+    /// Write the inputs as one artifact, as an OCI layout
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) inputs: InputArgs,
     /// A folder of templates that is searched before the bundled ones

@@ -30,6 +30,9 @@ pub(crate) struct LaunchArgs {
     /// Build the bundled template here and launch that, if the policy allows it
     #[arg(long)]
     pub(crate) rebuild: bool,
+    /// What holds locked inputs for --rebuild: a folder, oci:DIR, or HOST/REPO[@sha256:…]
+    #[arg(long, value_name = "PLACE", requires = "rebuild")]
+    pub(crate) inputs: Vec<String>,
     /// Mount this folder at /workspace, writable
     #[arg(long, value_name = "DIR")]
     pub(crate) workspace: Option<PathBuf>,

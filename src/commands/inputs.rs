@@ -1,17 +1,19 @@
 //! `lock` and `fetch`: templates, their locks, and the bytes that locks name.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bulla::adapters::apt::Apt;
-use bulla::adapters::inputs::Inputs;
-use bulla::adapters::sources::{self, Access, Mirrors};
+use bulla::adapters::inputs::{Artifact, ArtifactSource, Inputs};
+use bulla::adapters::sources::{self, Access, HostClients, Mirrors};
 use bulla::adapters::templates;
 use bulla::class::Class;
 use bulla::lock::{self, Drift};
+use bulla::lockfile::Changes;
 use bulla::oci::Platform;
+use bulla::reference::Reference;
 use bulla::template::Template;
 
-use super::{World, print, tell};
+use super::{World, print, shout, tell};
 use crate::cli::{FetchArgs, InputArgs, LockArgs};
 use crate::progress::Line;
 use crate::report::{Exit, Failure};
@@ -30,8 +32,28 @@ fn access(args: &InputArgs) -> Access {
 
 /// The inputs that this machine can get.
 pub(crate) fn inputs(args: &InputArgs, world: &World) -> Result<Inputs, Failure> {
-    let inputs = Inputs::new(&world.cache()?).with_folders(args.inputs.clone());
+    let (mut folders, mut artifacts) = (Vec::new(), Vec::new());
+    for place in &args.inputs {
+        match place.strip_prefix("oci:") {
+            Some(layout) => folders.push(PathBuf::from(layout)),
+            None if names_registry(place) => {
+                let registry = world.registry(&args.registry, false);
+                shout(&registry.weakened(|name| world.var(name)));
+                artifacts.push(ArtifactSource::new(&registry, &place.parse()?));
+            }
+            None => folders.push(PathBuf::from(place)),
+        }
+    }
+    let inputs = Inputs::new(&world.cache()?).with_folders(folders).with_artifacts(artifacts);
+    let inputs = inputs.with_host_clients(HostClients::from_env(|name| world.var(name)));
     Ok(inputs.with_mirrors(mirrors(args, world)?, access(args)))
+}
+
+/// Whether this is a registry's and no folder: its first part is a host beyond doubt, and no such folder is there.
+fn names_registry(place: &str) -> bool {
+    let host = place.split_once('/').map(|(host, _)| host).unwrap_or_default();
+    let is_host = host == "localhost" || host.contains(':') || (host.contains('.') && !host.starts_with('.'));
+    is_host && !Path::new(place).exists()
 }
 
 /// A template: from the person's folder if it is there, else the bundled one.
@@ -66,9 +88,17 @@ pub(crate) fn lock(args: &LockArgs, world: &World) -> Result<Exit, Failure> {
             now: world.now,
         };
         let line = Line::new();
-        let lock = lock::lock(&template, &args.platform, &apt, &|event| line.show(event))?;
+        let lock =
+            lock::lock(&template, &args.platform, &apt, &inputs(&args.inputs, world)?, &|event| line.show(event))?;
         drop(line);
         let (path, changed) = lock::write(&folder, &lock)?;
+        if args.update {
+            // A lock that cannot be read is none: everything is new then.
+            let changes = Changes::between(template.lock().ok().as_ref(), &lock);
+            let text =
+                if args.markdown { changes.markdown(&name) } else { format!("{name}: {}\n{changes}", changes.count()) };
+            print(&text)?;
+        }
         let word = if changed { "wrote" } else { "nothing changed in" };
         tell(&format!("{word} {}: {} inputs", path.display(), lock.inputs.len()));
     }
@@ -87,18 +117,45 @@ fn folders(dir: &Path) -> Result<Vec<String>, Failure> {
 }
 
 pub(crate) fn fetch(args: &FetchArgs, world: &World) -> Result<Exit, Failure> {
+    let to = args.push.as_deref().map(str::parse::<Reference>).transpose()?;
+    if to.as_ref().is_some_and(|to| to.digest.is_some()) {
+        return Err(Failure::usage(
+            "--push takes a repository, with a tag or without; the digest follows from the locks",
+        ));
+    }
     let bundled = || Template::bundled_names().iter().map(ToString::to_string).collect();
     let names: Vec<String> = if args.templates.is_empty() { bundled() } else { args.templates.clone() };
     let inputs = inputs(&args.inputs, world)?;
-    let platform = args.platform.clone().unwrap_or_else(Platform::host);
+    let mut all = Vec::new();
     for name in names {
         let template = template(&name, args.templates_dir.as_deref())?;
-        let lock = lock::locked(&template, &platform)?;
-        let line = Line::new();
-        let fetched = inputs.fetch(&lock.for_platform(&platform), false, &|event| line.show(event))?;
-        drop(line);
-        let bytes: u64 = fetched.iter().map(|(input, _)| input.size).sum();
-        print(&format!("{name} {platform}: {} inputs, {} MB, all here\n", fetched.len(), bytes.div_ceil(1_000_000)))?;
+        let platforms = match &args.platform {
+            Some(platform) => vec![platform.clone()],
+            None if args.push.is_some() || args.output.is_some() => template.manifest.platforms.clone(),
+            None => vec![Platform::host()],
+        };
+        for platform in platforms {
+            let lock = lock::locked(&template, &platform)?;
+            let line = Line::new();
+            let fetched = inputs.fetch(&lock.for_platform(&platform), false, &|event| line.show(event))?;
+            drop(line);
+            let bytes: u64 = fetched.iter().map(|(input, _)| input.size).sum();
+            let (count, size) = (fetched.len(), bytes.div_ceil(1_000_000));
+            print(&format!("{name} {platform}: {count} inputs, {size} MB, all here\n"))?;
+            all.extend(fetched);
+        }
+    }
+    let artifact = Artifact::of(&all);
+    if let Some(folder) = &args.output {
+        artifact.write(folder)?;
+        print(&format!("oci:{}@{}\n", folder.display(), artifact.digest()))?;
+    }
+    if let Some(to) = &to {
+        let registry = world.registry(&args.inputs.registry, false);
+        shout(&registry.weakened(|name| world.var(name)));
+        let published = artifact.push(&registry.repository(&to.repository), to.tag.as_deref())?;
+        tell(&format!("{} inputs sent, {} there already", published.sent, published.present));
+        print(&format!("{}\n", to.repository.pin(published.digest)))?;
     }
     Ok(Exit::Done)
 }

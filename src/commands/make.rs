@@ -21,7 +21,7 @@ use bulla::{describe, home, verify};
 
 use super::{Opened, World, has_terminal, inputs, open, parse_image, print, shout, tell};
 use crate::cli::{
-    AttestArgs, BuildArgs, CopyArgs, DiffArgs, EngineName, InputArgs, PublishArgs, SbomArgs, SbomForm, SignArgs,
+    AttestArgs, BuildArgs, CopyArgs, DiffArgs, EngineName, InputArgs, LaunchArgs, PublishArgs, SbomArgs, SbomForm, SignArgs,
     SourceArgs,
 };
 use crate::progress::Line;
@@ -298,11 +298,13 @@ fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Res
 }
 
 /// Builds a bundled template for this machine into a layout of the cache, for `launch --rebuild`.
-pub(crate) fn rebuild(name: &str, offline: bool, world: &World) -> Result<(Layout, Digest), Failure> {
+pub(crate) fn rebuild(name: &str, args: &LaunchArgs, world: &World) -> Result<(Layout, Digest), Failure> {
     let template = Template::bundled(name)?;
     let output = world.cache()?.join("rebuild").join(name);
-    let request = BuildRequest { offline, ..BuildRequest::new(&template, output.clone()) };
-    let record = run_build(&request, &InputArgs::default(), world)?;
+    let request = BuildRequest { offline: args.source.offline, ..BuildRequest::new(&template, output.clone()) };
+    let registry = args.source.registry.clone();
+    let inputs = InputArgs { inputs: args.inputs.clone(), registry, ..InputArgs::default() };
+    let record = run_build(&request, &inputs, world)?;
     Ok((Layout::open(&output)?, record.image.digest))
 }
 

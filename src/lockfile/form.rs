@@ -69,8 +69,18 @@ impl Lock {
             }
             quoted(&mut text, "archive", &input.archive);
             quoted(&mut text, "path", &input.path);
+            // A plain file is called by its name.
+            if let Some(file) = input.file.as_ref().filter(|_| input.kind == Kind::Npm) {
+                quoted(&mut text, "file", file);
+            }
             line(&mut text, "size", input.size);
             quoted(&mut text, "sha256", input.digest.hex());
+            if let Some(integrity) = &input.integrity {
+                quoted(&mut text, "integrity", integrity);
+            }
+            if let Some(licence) = &input.licence {
+                quoted(&mut text, "licence", licence);
+            }
         }
         text
     }
@@ -118,6 +128,12 @@ struct WireLock {
     release: Vec<WireRelease>,
     #[serde(default)]
     deb: Vec<WireDeb>,
+    #[serde(default)]
+    npm: Vec<WireNpm>,
+    #[serde(default)]
+    wheel: Vec<WireFile>,
+    #[serde(default)]
+    file: Vec<WireFile>,
 }
 
 #[derive(Deserialize)]
@@ -144,45 +160,123 @@ struct WireDeb {
     sha256: String,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireNpm {
+    platform: String,
+    name: String,
+    version: String,
+    archive: String,
+    path: String,
+    file: String,
+    size: u64,
+    sha256: String,
+    integrity: String,
+    licence: Option<String>,
+}
+
+/// A wheel, or any other file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireFile {
+    platform: String,
+    name: String,
+    version: String,
+    archive: String,
+    path: String,
+    size: u64,
+    sha256: String,
+    licence: Option<String>,
+}
+
 impl WireLock {
     fn into_lock(self) -> Result<Lock, LockError> {
-        bounded("inputs", self.deb.len(), limits::INPUTS)?;
+        let count = self.deb.len() + self.npm.len() + self.wheel.len() + self.file.len();
+        bounded("inputs", count, limits::INPUTS)?;
         bounded("releases", self.release.len(), limits::LOCK_RELEASES)?;
-        let digest = |hex: &str, what: String| {
-            Digest::from_hex(hex)
-                .map_err(|_| LockError::Malformed { what, reason: "sha256 is not 64 lower-case hex digits".into() })
-        };
         let releases = self.release.into_iter().map(|release| {
-            let digest = digest(&release.sha256, format!("release {:?}", cut(&release.suite)))?;
+            let digest = digest(&release.sha256, || format!("release {:?}", cut(&release.suite)))?;
             let WireRelease { archive, suite, date, expired, .. } = release;
             Ok(Release { archive, suite, date, digest, expired })
         });
-        let inputs = self.deb.into_iter().map(|deb| {
-            let what = || format!("deb {:?}", cut(&deb.name));
-            let platform: Platform = deb
-                .platform
-                .parse()
-                .map_err(|error| LockError::Malformed { what: what(), reason: format!("{error}") })?;
-            let digest = digest(&deb.sha256, what())?;
-            Ok(Input {
-                platform: Some(platform),
-                kind: Kind::Deb,
-                name: deb.name,
-                version: deb.version,
-                architecture: Some(deb.architecture),
-                archive: deb.archive,
-                path: deb.path,
-                size: deb.size,
-                digest,
-                distro: Some(self.distro.clone()),
-            })
-        });
+        let mut inputs = Vec::with_capacity(count);
+        for deb in self.deb {
+            inputs.push(deb.into_input(&self.distro)?);
+        }
+        for npm in self.npm {
+            inputs.push(npm.into_input()?);
+        }
+        for wheel in self.wheel {
+            inputs.push(wheel.into_input(Kind::Wheel)?);
+        }
+        for file in self.file {
+            inputs.push(file.into_input(Kind::File)?);
+        }
         Ok(Lock {
             template: self.template,
             source_date_epoch: self.source_date_epoch,
             releases: releases.collect::<Result<_, LockError>>()?,
-            inputs: inputs.collect::<Result<_, LockError>>()?,
+            inputs,
             distro: self.distro,
         })
     }
+}
+
+impl WireDeb {
+    fn into_input(self, distro: &str) -> Result<Input, LockError> {
+        let what = || format!("deb {:?}", cut(&self.name));
+        Ok(Input {
+            kind: Kind::Deb,
+            platform: Some(platform(&self.platform, what)?),
+            digest: digest(&self.sha256, what)?,
+            name: self.name,
+            version: self.version,
+            architecture: Some(self.architecture),
+            archive: self.archive,
+            path: self.path,
+            file: None,
+            size: self.size,
+            integrity: None,
+            licence: None,
+            distro: Some(distro.to_owned()),
+        })
+    }
+}
+
+impl WireNpm {
+    fn into_input(self) -> Result<Input, LockError> {
+        let Self { platform, name, version, archive, path, file, size, sha256, integrity, licence } = self;
+        let plain = WireFile { platform, name, version, archive, path, size, sha256, licence };
+        Ok(Input { file: Some(file), integrity: Some(integrity), ..plain.into_input(Kind::Npm)? })
+    }
+}
+
+impl WireFile {
+    fn into_input(self, kind: Kind) -> Result<Input, LockError> {
+        let what = || format!("{} {:?}", kind.as_str(), cut(&self.name));
+        Ok(Input {
+            kind,
+            platform: Some(platform(&self.platform, what)?),
+            digest: digest(&self.sha256, what)?,
+            file: (kind == Kind::File).then(|| self.name.clone()),
+            name: self.name,
+            version: self.version,
+            architecture: None,
+            archive: self.archive,
+            path: self.path,
+            size: self.size,
+            integrity: None,
+            licence: self.licence,
+            distro: None,
+        })
+    }
+}
+
+fn platform(text: &str, what: impl Fn() -> String) -> Result<Platform, LockError> {
+    text.parse().map_err(|error| LockError::Malformed { what: what(), reason: format!("{error}") })
+}
+
+fn digest(hex: &str, what: impl Fn() -> String) -> Result<Digest, LockError> {
+    let reason = || "sha256 is not 64 lower-case hex digits".to_owned();
+    Digest::from_hex(hex).map_err(|_| LockError::Malformed { what: what(), reason: reason() })
 }

@@ -33,8 +33,7 @@ impl Rule {
                         }
                     }
                 }
-                let enough = !met.is_empty() && threshold::distinct(&met).len() >= needed;
-                if enough && !is_dated(requirement) {
+                if !is_dated(requirement) && threshold::distinct(&met).len() >= needed {
                     break;
                 }
             }

@@ -52,7 +52,7 @@ impl Status {
 /// One requirement, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// `rule`, `deny`, `signature`, `provenance`, `sbom`, `rebuild` or a predicate type.
+    /// `rule`, `deny`, `rebuild`, a requirement's word or a predicate type.
     pub requirement: String,
     /// How it ended.
     pub status: Status,

@@ -1,4 +1,5 @@
-//! npm packages: every folder below a `node_modules` that has a `package.json`.
+//! npm packages: every folder below a `node_modules` that has a `package.json`, and those that stand by themselves where
+//! whole programs are unpacked.
 
 use serde_json::Value;
 
@@ -18,6 +19,18 @@ pub(super) fn folder(path: &str) -> Option<&str> {
         None => folder,
     };
     (!name.is_empty() && !name.contains('/') && !name.starts_with('.')).then_some(folder)
+}
+
+/// Whether a package may stand in this folder by itself: right below those for programs that no package manager brought.
+pub(super) fn stands_alone(folder: &str) -> bool {
+    let below = ["usr/lib/", "usr/local/lib/", "opt/"].iter().find_map(|above| folder.strip_prefix(above));
+    below.is_some_and(|name| !name.is_empty() && !name.contains('/') && name != "node_modules")
+}
+
+/// A package that stands by itself. A file of that name without the name and version of a package is something else.
+pub(super) fn alone(path: &str, content: &[u8]) -> Option<Package> {
+    let found = package(path, "", content);
+    (!found.name.is_empty() && found.version.is_some()).then_some(found)
 }
 
 /// The package. Its own word is taken for name and version; where it has none that could be true, or cannot be
@@ -93,6 +106,19 @@ mod tests {
             "x_node_modules/a",
         ] {
             assert_eq!(folder(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_program_s_own_folder_is_one_if_it_names_itself() {
+        assert!(stands_alone("usr/lib/claude-code") && stands_alone("opt/agent"));
+        for other in ["usr/lib", "usr/lib/a/b", "usr/lib/node_modules", "usr/share/a", "opt", "home/opt/a"] {
+            assert!(!stands_alone(other), "{other}");
+        }
+        let found = alone("p", br#"{"name":"@a/b","version":"1.2.3"}"#).unwrap();
+        assert_eq!(found.purl, "pkg:npm/%40a/b@1.2.3");
+        for other in ["", "{}", r#"{"name":"a"}"#, r#"{"version":"1"}"#, r#"{"name":"../a b","version":"1"}"#] {
+            assert_eq!(alone("p", other.as_bytes()), None, "{other}");
         }
     }
 

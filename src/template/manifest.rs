@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::kinds::{self, FileInput, NpmInput, WheelInput};
 use crate::lockfile::{debian_architecture, is_package_name, is_suite, is_word};
 use crate::oci::Platform;
 
@@ -29,6 +30,12 @@ pub struct TemplateManifest {
     pub user: User,
     /// Debian packages.
     pub deb: DebInputs,
+    /// npm packages, sorted by name.
+    pub npm: Vec<NpmInput>,
+    /// Python wheels, sorted by project.
+    pub wheels: Vec<WheelInput>,
+    /// Other files, sorted by name.
+    pub files: Vec<FileInput>,
     /// How containers run, unless the person says otherwise.
     pub launch: LaunchProfile,
 }
@@ -136,6 +143,12 @@ struct Wire {
     labels: BTreeMap<String, String>,
     user: WireUser,
     deb: WireDeb,
+    #[serde(default)]
+    npm: Vec<kinds::WireNpm>,
+    #[serde(default)]
+    wheel: Vec<kinds::WireWheel>,
+    #[serde(default)]
+    file: Vec<kinds::WireFile>,
     launch: WireLaunch,
 }
 
@@ -203,6 +216,9 @@ impl Wire {
         }
         bound("labels", self.labels.len())?;
         Ok(TemplateManifest {
+            npm: kinds::npm(self.npm, &platforms)?,
+            wheels: kinds::wheels(self.wheel)?,
+            files: kinds::files(self.file, &platforms)?,
             name: self.name,
             release: self.release,
             description: self.description,
@@ -299,14 +315,14 @@ impl WireLaunch {
     }
 }
 
-fn rule(key: &str, holds: bool, value: &str) -> Result<(), String> {
+pub(super) fn rule(key: &str, holds: bool, value: &str) -> Result<(), String> {
     if holds {
         return Ok(());
     }
     Err(format!("{key}: {:?} is not acceptable", value.chars().take(100).collect::<String>()))
 }
 
-fn bound(key: &str, count: usize) -> Result<(), String> {
+pub(super) fn bound(key: &str, count: usize) -> Result<(), String> {
     if count > MAX_LIST {
         return Err(format!("{key}: {count} entries, more than the limit of {MAX_LIST}"));
     }

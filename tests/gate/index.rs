@@ -66,6 +66,26 @@ fn b02_attestations_of_one_child_do_not_cover_the_index() {
 }
 
 #[test]
+fn b02_a_policy_can_ask_for_the_manifest_of_the_platform_that_is_run() {
+    let (stage, index, images) = two();
+    let about = |subject: &str| stage.policy(&stage.rule(&format!("subject = \"{subject}\"")));
+    let tag = stage.tag();
+    let (amd64, arm64) = ([tag.as_str(), "--platform", "linux/amd64"], [tag.as_str(), "--platform", "linux/arm64"]);
+    about("manifest");
+    stage.refuses(&amd64, 1, "NO_ATTESTATION");
+    stage.attest(&stage.key, &images[0].descriptor(), &ALL);
+    let verdict = stage.admits(&amd64);
+    assert_eq!((&verdict["digest"], &verdict["manifest"]), (&json!(index.digest), &json!(images[0].digest())));
+    // The other platform is covered neither by that nor by what is said of the index.
+    stage.refuses(&arm64, 1, "NO_ATTESTATION");
+    stage.attest(&stage.key, &index, &ALL);
+    stage.refuses(&arm64, 1, "NO_ATTESTATION");
+    about("index-or-manifest");
+    stage.admits(&amd64);
+    stage.admits(&arm64);
+}
+
+#[test]
 fn b03_another_child_under_the_childs_digest_is_refused() {
     let (stage, index, images) = two();
     stage.attest(&stage.key, &index, &ALL);

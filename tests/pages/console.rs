@@ -116,7 +116,9 @@ fn policies_on_pages_can_be_used() {
     let mut seen = 0;
     for page in pages() {
         let place = Place::new();
-        place.run("bulla key generate && cp bulla.pub cosign.pub");
+        place.run(
+            "bulla key generate && cp bulla.pub cosign.pub && cp bulla.pub release.pub && cp bulla.pub security.pub",
+        );
         let blocks = blocks(&read(&page));
         for block in blocks.iter().filter(|block| block.language == "toml" && block.text.contains("[[rule]]")) {
             // A page's trust root is a file of its reader's.

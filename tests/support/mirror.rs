@@ -20,6 +20,8 @@ pub(crate) enum Answer {
     BreaksOff(Vec<u8>, usize),
     /// The head of the whole file and so many bytes of it; then nothing, for a long time.
     Stalls(Vec<u8>, usize),
+    /// The whole file, under this media type.
+    Typed(&'static str, Vec<u8>),
     /// The file without its length, and then more and more.
     Endless(Vec<u8>),
     /// A status and nothing else.
@@ -165,6 +167,11 @@ fn answered(mut stream: &TcpStream, answer: &Answer, range: Option<&str>, state:
             }
         }
         Answer::Whole(bytes) => whole(bytes, bytes.len()),
+        Answer::Typed(media_type, bytes) => {
+            let size = bytes.len();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {size}\r\n\r\n");
+            stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(bytes)).is_ok()
+        }
         Answer::BreaksOff(bytes, sent) => {
             whole(bytes, *sent);
             false

@@ -34,15 +34,18 @@ pub(super) fn package(line: &str, mirrors: &[(&str, &Mirror)], platform: &Platfo
     let parts: Vec<_> = file.strip_suffix(".deb")?.split('_').collect();
     let [name, version, architecture] = parts[..] else { return None };
     Some(Input {
-        platform: Some(platform.clone()),
         kind: Kind::Deb,
+        platform: Some(platform.clone()),
         name: name.to_owned(),
         version: unescape(version)?,
         architecture: Some(architecture.to_owned()),
         archive,
         path,
+        file: None,
         size: size.parse().ok()?,
         digest: Digest::from_hex(hash.strip_prefix("SHA256:")?).ok()?,
+        integrity: None,
+        licence: None,
         distro: Some(distro.to_owned()),
     })
 }

@@ -65,9 +65,11 @@ pub fn fill(place: &Workplace, template: &Template, inputs: &[(Input, PathBuf)])
     }
     let mut debs = Vec::new();
     for (input, path) in inputs {
-        let Kind::Deb = input.kind;
-        place.put_copy(&format!("{INPUTS}/deb/{}", input.file_name()), path, &input.digest, input.size)?;
-        debs.push((input.display(), place.context().join(INPUTS).join("deb").join(input.file_name())));
+        let (folder, file) = (input.kind.folder(), input.file_name());
+        place.put_copy(&format!("{INPUTS}/{folder}/{file}"), path, &input.digest, input.size)?;
+        if input.kind == Kind::Deb {
+            debs.push((input.display(), place.context().join(INPUTS).join(folder).join(file)));
+        }
     }
     if debs.is_empty() { Ok(()) } else { bootstrap(place, &debs) }
 }
@@ -93,4 +95,36 @@ fn bootstrap(place: &Workplace, debs: &[(String, PathBuf)]) -> Result<(), Contex
         bootstrap.finish()?.into_inner().map(|_| ()).map_err(std::io::IntoInnerError::into_error)
     })?;
     failed.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Digest;
+    use crate::lockfile::Lock;
+
+    #[test]
+    fn every_kind_of_input_has_its_folder() {
+        let lock = Lock::parse(include_bytes!("../../../testdata/lockfile/every-kind.lock")).unwrap();
+        let here = tempfile::tempdir().unwrap();
+        let content = here.path().join("content");
+        std::fs::write(&content, b"bytes").unwrap();
+        let with_bytes = |input: &Input| {
+            let input = Input { digest: Digest::of(b"bytes"), size: 5, ..input.clone() };
+            (input, content.clone())
+        };
+        let inputs: Vec<_> = lock.for_platform(&"linux/amd64".parse().unwrap()).into_iter().collect();
+        let inputs: Vec<_> = inputs.into_iter().filter(|input| input.kind != Kind::Deb).map(with_bytes).collect();
+        let place = Workplace::create(&here.path().join("work"), 0).unwrap();
+        fill(&place, &Template::bundled("base").unwrap(), &inputs).unwrap();
+        for path in ["npm/agent.tgz", "wheels/six-1.17.0-py2.py3-none-any.whl", "files/tool.tar.gz"] {
+            assert_eq!(std::fs::read(place.context().join("inputs").join(path)).unwrap(), b"bytes", "{path}");
+        }
+        assert!(!place.context().join("inputs/bootstrap.tar").exists());
+        let (mut other, path) = inputs[0].clone();
+        other.digest = Digest::of(b"other");
+        let place = Workplace::create(&here.path().join("work"), 0).unwrap();
+        let refused = fill(&place, &Template::bundled("base").unwrap(), &[(other, path)]);
+        assert!(matches!(refused, Err(ContextError::State(_))));
+    }
 }

@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, RANGE, RETRY_AFTER};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, RANGE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Proxy, Response, StatusCode};
 
-use super::{Attempt, Failure, InputsError, insert};
+use super::{Attempt, Failure, InputsError, Wanted, insert};
+use crate::adapters::packages::pypi;
 use crate::adapters::sources::{Access, Mirror, Mirrors};
 use crate::adapters::state::{self, ContentStore, StateError};
 use crate::adapters::{Event, Progress};
 use crate::content::{Digest, Hashing, limits};
-use crate::lockfile::Input;
+use crate::lockfile::{Input, Kind};
 
 /// Files under way at once. More saturates no mirror any better, and some mirrors answer with 429.
 const PARALLEL: usize = 8;
@@ -66,11 +67,11 @@ pub(super) struct Transfer<'a> {
     pub(super) progress: Progress<'a>,
 }
 
-/// An input and where it was looked for in vain so far.
-type Wanted<'a> = (&'a Input, Vec<Attempt>);
-
 /// What all files of a run share.
 struct Shared<'a> {
+    /// For Debian's archives, with the proxies of the host's apt.
+    debian: Client,
+    /// For everything else.
     client: Client,
     done: Cell<u64>,
     total: u64,
@@ -79,7 +80,7 @@ struct Shared<'a> {
 }
 
 /// Why one try failed.
-enum Broken {
+pub(super) enum Broken {
     /// The mirror does not have it, or not for us: the next mirror.
     Elsewhere(Failure, String),
     /// It may go better in a while.
@@ -107,7 +108,8 @@ impl Transfer<'_> {
     async fn all<'a>(&self, wanted: Vec<Wanted<'a>>) -> Result<Vec<Wanted<'a>>, InputsError> {
         let mirrors = wanted.iter().flat_map(|(input, _)| self.mirrors.of(&input.archive));
         let shared = Shared {
-            client: client(self.access, self.pace)?,
+            debian: client(self.access, self.pace)?,
+            client: client(&self.access.without_proxies(), self.pace)?,
             done: Cell::new(0),
             total: wanted.iter().map(|(input, _)| input.size).sum(),
             failures: mirrors.map(|mirror| (mirror, Cell::new(0))).collect(),
@@ -222,7 +224,9 @@ impl Transfer<'_> {
         partial: &mut Partial<'_>,
         shared: &Shared<'_>,
     ) -> Result<(), Broken> {
-        let mut request = shared.client.get(mirror.file(&input.path)).header(ACCEPT_ENCODING, "identity");
+        let client = shared.client(input.kind);
+        let address = self.address(input, mirror, client).await?;
+        let mut request = client.get(address).header(ACCEPT_ENCODING, "identity");
         if partial.size() > 0 {
             request = request.header(RANGE, format!("bytes={}-", partial.size()));
         }
@@ -243,6 +247,34 @@ impl Transfer<'_> {
             return Err(Broken::Again(format!("broke off after {} of {} bytes", partial.size(), input.size), None));
         }
         Ok(())
+    }
+
+    /// Where a mirror has a file. A Python index keeps files wherever it likes, and says where on the project's page.
+    async fn address(&self, input: &Input, mirror: &Mirror, client: &Client) -> Result<String, Broken> {
+        if input.kind != Kind::Wheel {
+            return Ok(mirror.file(&input.path));
+        }
+        let request = client.get(pypi::page(mirror, &input.name)).header(ACCEPT_ENCODING, "identity");
+        let mut response = within(self.pace.stall, request.header(ACCEPT, pypi::ACCEPT).send()).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refused(&response));
+        }
+        let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default().to_ascii_lowercase();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = within(self.pace.stall, response.chunk()).await? {
+            if (bytes.len() + chunk.len()) as u64 > pypi::PAGE {
+                return Err(Broken::Elsewhere(Failure::Large, "sends a page without end".to_owned()));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let links = pypi::links(&bytes, media_type.trim(), response.url());
+        let links = links.map_err(|reason| Broken::Elsewhere(Failure::Net, format!("its page: {reason}")))?;
+        // Of two files of one name it is the one with the locked digest; whatever comes is hashed.
+        let mut named: Vec<_> = links.into_iter().filter(|link| link.file == input.file_name()).collect();
+        named.sort_by_key(|link| link.digest != Some(input.digest));
+        let found = named.into_iter().next().map(|link| link.url.to_string());
+        found.ok_or_else(|| Broken::Elsewhere(Failure::Absent, "its page does not list it".to_owned()))
     }
 
     /// Reads the head of an answer: where the body that follows belongs, or why none does.
@@ -266,24 +298,36 @@ impl Transfer<'_> {
                 partial.restart()?;
                 Err(Broken::Again("has fewer bytes than are here".to_owned(), None))
             }
-            StatusCode::NOT_FOUND | StatusCode::GONE => {
-                Err(Broken::Elsewhere(Failure::Absent, format!("answers {status}")))
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                Err(Broken::Elsewhere(Failure::Denied, format!("answers {status}")))
-            }
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-                Err(Broken::Again(format!("answers {status}"), retry_after(header(RETRY_AFTER))))
-            }
-            status if status.is_server_error() => {
-                Err(Broken::Again(format!("answers {status}"), retry_after(header(RETRY_AFTER))))
-            }
-            status => Err(Broken::Elsewhere(Failure::Net, format!("answers {status}"))),
+            _ => Err(refused(response)),
         }
     }
 }
 
+/// Why an answer is none.
+pub(super) fn refused(response: &Response) -> Broken {
+    let status = response.status();
+    let after = || retry_after(response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()));
+    match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => Broken::Elsewhere(Failure::Absent, format!("answers {status}")),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            Broken::Elsewhere(Failure::Denied, format!("answers {status}"))
+        }
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+            Broken::Again(format!("answers {status}"), after())
+        }
+        status if status.is_server_error() => Broken::Again(format!("answers {status}"), after()),
+        status => Broken::Elsewhere(Failure::Net, format!("answers {status}")),
+    }
+}
+
 impl Shared<'_> {
+    const fn client(&self, kind: Kind) -> &Client {
+        match kind {
+            Kind::Deb => &self.debian,
+            _ => &self.client,
+        }
+    }
+
     fn add(&self, progress: Progress<'_>, bytes: u64) {
         self.done.set(self.done.get().saturating_add(bytes));
         progress(Event::Bytes { done: self.done.get().min(self.total), total: self.total });
@@ -359,7 +403,7 @@ impl Drop for Partial<'_> {
 }
 
 /// A client that builds its TLS once, follows few redirects and never from https to http.
-fn client(access: &Access, pace: &Pace) -> Result<Client, InputsError> {
+pub(super) fn client(access: &Access, pace: &Pace) -> Result<Client, InputsError> {
     let failed = |error: reqwest::Error| InputsError::Access(chain(&error.without_url()));
     let redirects = Policy::custom(|attempt| {
         let downgraded = attempt.previous().last().is_some_and(|from| from.scheme() == "https");
@@ -395,7 +439,7 @@ fn client(access: &Access, pace: &Pace) -> Result<Client, InputsError> {
 }
 
 /// Waits for the network, but not forever.
-async fn within<T>(stall: Duration, step: impl Future<Output = reqwest::Result<T>>) -> Result<T, Broken> {
+pub(super) async fn within<T>(stall: Duration, step: impl Future<Output = reqwest::Result<T>>) -> Result<T, Broken> {
     match tokio::time::timeout(stall, step).await {
         Err(_) => Err(Broken::Again(format!("nothing came for {stall:?}"), None)),
         Ok(Ok(value)) => Ok(value),

@@ -73,7 +73,8 @@ impl RegistryStore {
         Ok(entry)
     }
 
-    fn push_from(
+    /// The same for a blob that is in no store: `open` is called again for every try.
+    pub(in crate::adapters) fn push_from(
         &self,
         descriptor: &Descriptor,
         open: &dyn Fn() -> Result<Box<dyn Read + Send>, StoreError>,

@@ -4,7 +4,9 @@ use super::*;
 
 fn load(name: &str) -> Result<Vec<u8>, String> {
     match name {
-        "cosign.pub" => Ok(include_bytes!("../../../testdata/policy/cosign.pub").to_vec()),
+        "cosign.pub" | "release.pub" | "security.pub" => {
+            Ok(include_bytes!("../../../testdata/policy/cosign.pub").to_vec())
+        }
         _ => Err(format!("{name} does not exist")),
     }
 }
