@@ -5,21 +5,26 @@
 //! that fails leaves nothing.
 
 mod documents;
+mod finished;
+mod ground;
 mod record;
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Read};
 use std::path::{Path, PathBuf};
 
+use ground::{Ground, Open};
+
 pub use documents::{DOCUMENTS, OWN_DEPENDENCIES};
 pub use record::{
-    BuildRecord, EngineRecord, ImageRecord, InputsRecord, LayerRecord, Named, RECORD, SCHEMA, TemplateRecord,
+    BuildRecord, EngineRecord, Expected, ImageRecord, InputsRecord, LayerRecord, Named, RECORD, SCHEMA, TemplateRecord,
 };
 
 use crate::adapters::engine::{self, Choice, Engine, EngineError, Host, Job, Workplace, context};
 use crate::adapters::inputs::{Inputs, InputsError};
 use crate::adapters::layout::LayoutWriter;
-use crate::adapters::state::StateError;
+use crate::adapters::state::{self, StateError};
+use crate::adapters::templates::Found;
 use crate::adapters::{Event, Progress, StoreError};
 use crate::class::{Class, Classified};
 use crate::content::Digest;
@@ -35,6 +40,7 @@ use crate::oci::tree::Inode;
 use crate::oci::{Platform, names};
 use crate::sbom::{self, Described, Inventory, SbomError, Scanner};
 use crate::template::Template;
+use crate::template::digests::{self, Digests};
 
 /// What is to be built.
 #[derive(Debug)]
@@ -43,6 +49,8 @@ pub struct BuildRequest<'a> {
     pub template: &'a Template,
     /// Whether it is one of those in the binary.
     pub bundled: bool,
+    /// The templates that it stands on, the nearest first.
+    pub parents: &'a [Found],
     /// For which platform.
     pub platform: Platform,
     /// Where the layout goes: absent, an empty folder, or a layout that bulla wrote.
@@ -53,6 +61,10 @@ pub struct BuildRequest<'a> {
     pub offline: bool,
     /// Whether to build twice and compare.
     pub check: bool,
+    /// Whether engines run even where a finished build of the same inputs is here.
+    pub fresh: bool,
+    /// Whether the result is not held against the recorded digest, as it is about to be recorded.
+    pub record: bool,
     /// The commit that the template is from, where that is known.
     pub source: Option<Source>,
     /// Who is accountable for the build; absent: somebody's own machine.
@@ -65,11 +77,14 @@ impl<'a> BuildRequest<'a> {
         Self {
             template,
             bundled: true,
+            parents: &[],
             platform: Platform::host(),
             output,
             engine: Choice::Auto,
             offline: false,
             check: false,
+            fresh: false,
+            record: false,
             source: None,
             builder_id: None,
         }
@@ -93,6 +108,8 @@ pub struct World<'a> {
     pub host: &'a Host,
     /// Folder for builds in progress, on a disk with room for a few images.
     pub work: &'a Path,
+    /// Folder for finished builds, which may go at any time; absent: none is kept or looked for.
+    pub finished: Option<&'a Path>,
     /// Who is told how far it is.
     pub progress: Progress<'a>,
 }
@@ -137,6 +154,19 @@ pub enum BuildError {
         /// The first paths that differ, each with what differs.
         paths: Vec<String>,
     },
+    /// The image is another one than everybody's.
+    #[error(
+        "template {template:?} came to {actual}, and {expected} is recorded for its lock: the machine, the engine or \
+         bulla differs in what it should not; nothing was kept. If bulla itself was changed, write it down with --record"
+    )]
+    Unexpected {
+        /// Which template.
+        template: String,
+        /// The recorded digest.
+        expected: Digest,
+        /// What was built.
+        actual: Digest,
+    },
 }
 
 impl Classified for BuildError {
@@ -149,7 +179,7 @@ impl Classified for BuildError {
             Self::Engine(error) => error.class(),
             Self::Layout(error) => error.class(),
             Self::State(error) => error.class(),
-            Self::Normalize(_) | Self::Sbom(_) | Self::NotReproducible { .. } => Class::Build,
+            Self::Normalize(_) | Self::Sbom(_) | Self::NotReproducible { .. } | Self::Unexpected { .. } => Class::Build,
         }
     }
     fn code(&self) -> &'static str {
@@ -164,37 +194,88 @@ impl Classified for BuildError {
             Self::Normalize(error) => error.code(),
             Self::Sbom(error) => error.code(),
             Self::NotReproducible { .. } => "not-reproducible",
+            Self::Unexpected { .. } => "unexpected-digest",
         }
     }
 }
 
 /// Builds a template's image for one platform and leaves it, described but unsigned, in `request.output`.
 pub fn build(request: &BuildRequest<'_>, world: &World<'_>) -> Result<BuildRecord, BuildError> {
-    let lock = lock::locked(request.template, &request.platform)?;
+    let locks = lock::locked_over(request.template, request.parents, &request.platform)?;
+    let lock = &locks[0];
     let dockerfile = Dockerfile::scan(request.template.dockerfile());
     dockerfile.check(&format!("images/{}/Dockerfile", request.template.name), &[])?;
     // Asked for before anything slow begins, so that a folder that may not be replaced is refused at once.
-    let writer = LayoutWriter::create(&request.output)?;
+    let mut writer = LayoutWriter::create(&request.output)?;
+    let expected = request.template.digests().map_err(LockingError::from)?;
+    let expected = expected.and_then(|digests| digests.expected(&lock.digest(), RULES, &request.platform));
+    let expected = expected.filter(|_| !request.record);
+    let place = world.finished.map(|folder| finished::Place::of(folder, request, &locks));
+    // A statement of who built it and from which commit is made by building, and so is a digest that is recorded.
+    let reuse = !request.fresh && !request.check && !request.record;
+    let reuse = reuse && request.source.is_none() && request.builder_id.is_none();
+    let kept = place.as_ref().filter(|_| reuse).and_then(|place| place.find(request, &locks));
+    // What is kept and not as it should be is no reason to fail: it is built.
+    let kept = kept.filter(|(_, record)| expected.is_none_or(|expected| expected == record.image.digest));
+    if let Some((layout, mut record)) = kept {
+        (world.progress)(Event::Step("nothing changed since it was built here: taken from there"));
+        if finished::copy(&layout, &record, &mut writer).is_ok() {
+            record.reused = true;
+            record.expected = compared(&request.template.name, expected, record.image.digest)?;
+            writer.write_beside(RECORD, &record.write())?;
+            writer.finish()?;
+            return Ok(record);
+        }
+        writer = LayoutWriter::create(&request.output)?;
+    }
+    let ground = Ground::of(request, world)?;
     let inputs = world.inputs.fetch(&lock.for_platform(&request.platform), request.offline, world.progress)?;
-    let build = Build { request, world, lock: &lock, inputs: &inputs, mount_points: dockerfile.mount_points() };
+    let mount_points = dockerfile.mount_points();
+    let build = Build { request, world, locks: &locks, lock, ground: ground.as_ref(), inputs: &inputs, mount_points };
     let made = build.make()?;
     let mut builds = 1;
     if request.check {
         let again = build.make()?;
         if again.canonical.digest() != made.canonical.digest() {
             let (first, second) = (made.canonical.digest(), again.canonical.digest());
-            return Err(BuildError::NotReproducible { first, second, paths: made.differences(&again)? });
+            let paths = made.differences(&again, ground.as_ref())?;
+            return Err(BuildError::NotReproducible { first, second, paths });
         }
         builds = 2;
     }
-    build.write(made, builds, writer)
+    let expected = compared(&request.template.name, expected, made.canonical.digest())?;
+    let record = build.write(made, builds, expected, writer)?;
+    if let Some(place) = place.filter(|_| request.source.is_none() && request.builder_id.is_none()) {
+        place.keep(&request.output, &record);
+    }
+    Ok(record)
+}
+
+/// Writes a build's digest down beside the template's lock.
+pub fn write_digest(folder: &Path, template: &Template, record: &BuildRecord) -> Result<(), BuildError> {
+    let before = template.digests().map_err(LockingError::from)?;
+    let (platform, digest) = (&record.platform, record.image.digest);
+    let digests = Digests::with(before, record.template.lock, RULES, platform, digest);
+    Ok(state::write_file(&folder.join(digests::FILE_NAME), digests.write().as_bytes())?)
+}
+
+/// Holds a digest against the one that everybody's build should have.
+fn compared(template: &str, expected: Option<Digest>, actual: Digest) -> Result<Expected, BuildError> {
+    match expected {
+        None => Ok(Expected::NotRecorded),
+        Some(expected) if expected == actual => Ok(Expected::Match),
+        Some(expected) => Err(BuildError::Unexpected { template: template.to_owned(), expected, actual }),
+    }
 }
 
 /// One request, with everything it needs at hand.
 struct Build<'a> {
     request: &'a BuildRequest<'a>,
     world: &'a World<'a>,
+    /// Its lock, and those of the templates that it stands on.
+    locks: &'a [Lock],
     lock: &'a Lock,
+    ground: Option<&'a Ground>,
     inputs: &'a [(Input, PathBuf)],
     mount_points: Vec<String>,
 }
@@ -215,9 +296,10 @@ const LAYER: &str = "layer";
 
 impl Made {
     /// Compares two images, for a person: the first paths and settings that differ.
-    fn differences(&self, other: &Self) -> Result<Vec<String>, BuildError> {
+    fn differences(&self, other: &Self, ground: Option<&Ground>) -> Result<Vec<String>, BuildError> {
         let (own, others) = (|| self.place.open(LAYER), || other.place.open(LAYER));
-        let (first, second) = (as_source(&self.canonical, &own), as_source(&other.canonical, &others));
+        let base = ground.map(Ground::opens).unwrap_or_default();
+        let (first, second) = (as_source(&self.canonical, &base, &own), as_source(&other.canonical, &base, &others));
         Ok(said(&diff::diff(&first, &second)?))
     }
 }
@@ -234,6 +316,9 @@ impl Build<'_> {
             self.inputs.len()
         )));
         context::fill(&place, request.template, self.inputs)?;
+        if let Some(ground) = self.ground {
+            ground.put(&place, epoch)?;
+        }
         let job = Job {
             context: place.context(),
             work: place.path().to_owned(),
@@ -249,8 +334,10 @@ impl Build<'_> {
         let layers = raw.layers.iter().zip(&opens);
         let layers = layers.map(|(layer, open)| normalize::Source { descriptor: layer.descriptor(), open }).collect();
         let image = normalize::EngineImage { config: &raw.config, layers };
-        let options =
-            Options { epoch, mount_points: self.mount_points.clone(), labels: self.labels(), ..Options::default() };
+        let below = self.ground.map(Ground::opens).unwrap_or_default();
+        let base = self.ground.map(|ground| ground.base(&below)).unwrap_or_default();
+        let (mount_points, labels) = (self.mount_points.clone(), self.labels());
+        let options = Options { epoch, base, mount_points, labels, ..Options::default() };
         let blob = BufWriter::with_capacity(1 << 20, place.file(LAYER)?);
         let mut scanner = Scanner::new();
         let mut observe =
@@ -263,31 +350,54 @@ impl Build<'_> {
     /// Labels of the image: the template's, and those that bulla alone can say. They name no commit, so that the same
     /// template gives the same digest from any commit: the revision is the template's own digest.
     fn labels(&self) -> BTreeMap<String, String> {
-        let manifest = &self.request.template.manifest;
+        let (manifest, bundled) = (&self.request.template.manifest, self.request.bundled);
         let mut labels = manifest.labels.clone();
-        for (name, value) in [
-            ("source", home::REPOSITORY.to_owned()),
+        let title = (!bundled).then(|| ("title", home::public_name(&manifest.name, bundled)));
+        let source = bundled.then(|| ("source", home::REPOSITORY.to_owned()));
+        let base = self
+            .ground
+            .map(|ground| [("base.name", ground.reference.clone()), ("base.digest", ground.digest.to_string())]);
+        for name in ["source", "base.name", "base.digest"] {
+            let key = format!("org.opencontainers.image.{name}");
+            // Nobody else's images are this project's, and what an image stands on is not said but so.
+            if name != "source" || labels.get(&key).is_some_and(|value| value.starts_with(home::REPOSITORY)) {
+                labels.remove(&key);
+            }
+        }
+        for (name, value) in title.into_iter().chain(source).chain(base.into_iter().flatten()).chain([
             ("revision", self.lock.template.to_string()),
             ("version", manifest.release.clone()),
             ("description", manifest.description.clone()),
-        ] {
+        ]) {
             labels.insert(format!("org.opencontainers.image.{name}"), value);
         }
         labels
     }
 
     /// Writes layout, documents and record, and puts them in their place.
-    fn write(&self, made: Made, builds: u32, mut writer: LayoutWriter) -> Result<BuildRecord, BuildError> {
+    fn write(
+        &self,
+        made: Made,
+        builds: u32,
+        expected: Expected,
+        mut writer: LayoutWriter,
+    ) -> Result<BuildRecord, BuildError> {
         let Self { request, lock, .. } = self;
         let (template, canonical) = (request.template, &made.canonical);
-        let name = format!("{}:{}", template.name, template.manifest.release);
+        let public_name = home::public_name(&template.name, request.bundled);
+        let name = format!("{public_name}:{}", template.manifest.release);
+        if let Some(ground) = self.ground {
+            for layer in ground.layers() {
+                writer.copy_blob(&ground.layout, layer)?;
+            }
+        }
         if let Some(layer) = canonical.written() {
             let blob = made.place.open(LAYER).map_err(StateError::io("read", made.place.path()))?;
             writer.add_blob(&layer.descriptor.media_type, blob)?;
         }
         let config = writer.add_blob(names::CONFIG, &*canonical.config)?;
         let image = writer.add_manifest(names::MANIFEST, &canonical.manifest, Some(&name))?;
-        let described = Described::new(&template.name, &image.digest, &request.platform, lock.source_date_epoch);
+        let described = Described::new(&public_name, &image.digest, &request.platform, lock.source_date_epoch);
         let mut documents = BTreeMap::new();
         let mut beside = |name: &str, bytes: &[u8]| -> Result<(), BuildError> {
             documents.insert(name.to_owned(), Digest::of(bytes));
@@ -295,11 +405,14 @@ impl Build<'_> {
         };
         beside(documents::SPDX, &sbom::spdx::write(&made.inventory, &described))?;
         beside(documents::CYCLONEDX, &sbom::cyclonedx::write(&made.inventory, &described))?;
-        let local = home::local_builder();
+        let local = if request.bundled { home::local_builder() } else { home::own_builder() };
         let provenance = documents::provenance(&documents::Told {
             template,
+            bundled: request.bundled,
             lock,
             inputs: self.inputs,
+            parents: request.parents.iter().zip(&self.locks[1..]).collect(),
+            base: self.ground.map(|ground| (&*ground.name, &ground.digest)),
             platform: &request.platform,
             engine: &made.engine,
             raw_image: made.raw_image,
@@ -319,21 +432,21 @@ impl Build<'_> {
             diff_id: layer.diff_id,
         };
         let record = BuildRecord {
-            schema: SCHEMA,
+            schema: SCHEMA.into(),
             tool: Named { name: env!("CARGO_PKG_NAME").into(), version: env!("CARGO_PKG_VERSION").into() },
-            template: TemplateRecord {
-                name: template.name.clone(),
-                release: template.manifest.release.clone(),
-                bundled: request.bundled,
-                digest: template.digest(),
-                lock: lock.digest(),
-            },
+            template: template_record(template, request.bundled, lock),
+            parents: request
+                .parents
+                .iter()
+                .zip(&self.locks[1..])
+                .map(|(parent, lock)| template_record(&parent.template, parent.bundled, lock))
+                .collect(),
             platform: request.platform.clone(),
             source_date_epoch: lock.source_date_epoch,
             engine: EngineRecord {
                 name: made.engine.builder.as_str().to_owned(),
                 version: made.engine.version.clone(),
-                network: "none",
+                network: "none".into(),
                 passed_over: made.passed_over,
                 raw_image: made.raw_image,
             },
@@ -347,11 +460,13 @@ impl Build<'_> {
                 config: config.digest,
                 layers: canonical.layers.iter().map(layer).collect(),
                 packages: made.inventory.packages.len(),
-                rules: RULES,
+                rules: RULES.into(),
                 dropped: canonical.dropped.clone(),
             },
             documents,
             builds,
+            reused: false,
+            expected,
             signed: false,
         };
         writer.write_beside(RECORD, &record.write())?;
@@ -375,13 +490,25 @@ fn word(why: &Why) -> String {
     }
 }
 
-/// A canonical image of one layer, to be read again.
+fn template_record(template: &Template, bundled: bool, lock: &Lock) -> TemplateRecord {
+    TemplateRecord {
+        name: home::public_name(&template.name, bundled),
+        release: template.manifest.release.clone(),
+        bundled,
+        digest: template.digest(),
+        lock: lock.digest(),
+    }
+}
+
+/// A canonical image, to be read again: its base's layers, and its own where it has one.
 fn as_source<'a>(
     canonical: &'a Canonical,
+    base: &'a [Open<'a>],
     open: &'a dyn Fn() -> std::io::Result<Box<dyn Read>>,
 ) -> normalize::EngineImage<'a> {
-    let written = canonical.written().into_iter();
-    let layers = written.map(|layer| normalize::Source { descriptor: layer.descriptor.clone(), open });
+    let opens = base.iter().map(|open| &**open).chain([open]);
+    let layers = canonical.layers.iter().zip(opens);
+    let layers = layers.map(|(layer, open)| normalize::Source { descriptor: layer.descriptor.clone(), open });
     normalize::EngineImage { config: &canonical.config, layers: layers.collect() }
 }
 

@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Fetch(FetchArgs),
     /// Write down, by hash, every byte that goes into a template's image
     Lock(LockArgs),
+    /// Make a template of your own, to be changed, locked and built
+    Init(InitArgs),
     /// Sign an image: a statement that this key vouches for its digest
     Sign(SignArgs),
     /// Attach a signed statement about an image

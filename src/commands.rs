@@ -68,6 +68,7 @@ pub(crate) fn run(cli: Cli, world: &World) -> u8 {
         Command::Build(args) => make::build(&args, world),
         Command::Fetch(args) => inputs::fetch(&args, world),
         Command::Lock(args) => inputs::lock(&args, world),
+        Command::Init(args) => inputs::init(&args),
         Command::Sign(args) => make::sign(&args, world),
         Command::Attest(args) => make::attest(&args, world),
         Command::Publish(args) => make::publish(&args, world),

@@ -74,20 +74,7 @@ pub struct Control {
 impl Control {
     /// Reads the control file of a package. `name` is the package's for messages.
     pub fn read(deb: impl Read, name: &str) -> Result<Self, DebError> {
-        let mut found = None;
-        member(deb, "control.tar", name, |tar| {
-            let mut archive = tar::Archive::new(tar);
-            for entry in archive.entries()? {
-                let entry = entry?;
-                if matches!(&*entry.path_bytes(), b"./control" | b"control") {
-                    found = Some(content::read_bounded(entry, CONTROL, &format!("the control file of {name}")));
-                    break;
-                }
-            }
-            Ok(())
-        })?;
-        let Some(text) = found else { return Err(malformed(name, "there is no control file")) };
-        let text = String::from_utf8(text?).map_err(|_| malformed(name, "the control file is not UTF-8"))?;
+        let text = control_text(deb, name)?;
         let fields = fields(&text);
         let field = |key: &str| fields.get(key).map(String::as_str).unwrap_or_default();
         if field("package").is_empty() {
@@ -105,6 +92,31 @@ impl Control {
             provides: field("provides").split(',').flat_map(names).collect(),
         })
     }
+}
+
+/// The entry that this package would have in dpkg's list of what is installed (`/var/lib/dpkg/status`).
+pub fn installed_entry(deb: impl Read, name: &str) -> Result<String, DebError> {
+    let text = control_text(deb, name)?;
+    let lines =
+        text.lines().filter(|line| !line.trim().is_empty() && !line.to_ascii_lowercase().starts_with("status:"));
+    Ok(lines.chain(["Status: install ok installed", ""]).map(|line| format!("{line}\n")).collect())
+}
+
+fn control_text(deb: impl Read, name: &str) -> Result<String, DebError> {
+    let mut found = None;
+    member(deb, "control.tar", name, |tar| {
+        let mut archive = tar::Archive::new(tar);
+        for entry in archive.entries()? {
+            let entry = entry?;
+            if matches!(&*entry.path_bytes(), b"./control" | b"control") {
+                found = Some(content::read_bounded(entry, CONTROL, &format!("the control file of {name}")));
+                break;
+            }
+        }
+        Ok(())
+    })?;
+    let Some(text) = found else { return Err(malformed(name, "there is no control file")) };
+    String::from_utf8(text?).map_err(|_| malformed(name, "the control file is not UTF-8"))
 }
 
 /// Which of these packages dpkg needs to run: the essential ones and what they depend on, by index, in the order to

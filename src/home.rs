@@ -35,3 +35,22 @@ pub fn local_verifier() -> String {
 pub fn template_image(template: &str) -> String {
     format!("{IMAGES}/{template}")
 }
+
+/// What the names of people's own templates begin with wherever an image says what it is; no bundled template's does.
+pub const LOCAL: &str = "local-";
+
+/// The name by which an image, its provenance and its record call a template. One that is not bundled never has the
+/// name of one that is.
+pub fn public_name(template: &str, bundled: bool) -> String {
+    if bundled { template.to_owned() } else { format!("{LOCAL}{template}") }
+}
+
+/// The name of the image in statements about it: the repository in which a bundled template's is published.
+pub fn subject_name(template: &str, bundled: bool) -> String {
+    if bundled { template_image(template) } else { public_name(template, bundled) }
+}
+
+/// The builder id of an image that somebody built from a template of their own.
+pub fn own_builder() -> String {
+    format!("{REPOSITORY}/local-build")
+}

@@ -1,16 +1,21 @@
 //! Locking a template: what it wants becomes exactly which bytes.
 
+mod over;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use over::{check_over, lock_over, locked_over};
+
 use crate::adapters::Progress;
 use crate::adapters::apt::{Apt, AptError};
-use crate::adapters::inputs::Inputs;
+use crate::adapters::inputs::{Inputs, InputsError};
 use crate::adapters::packages::{self, PackageError};
 use crate::adapters::state::{self, StateError};
 use crate::class::{Class, Classified};
 use crate::content::{Digest, limits};
-use crate::lockfile::{self, Lock, LockError};
+use crate::deb::DebError;
+use crate::lockfile::{self, Input, Lock, LockError};
 use crate::oci::Platform;
 use crate::template::{Template, TemplateError};
 
@@ -26,6 +31,25 @@ pub enum LockingError {
     /// Packages of a registry could not be resolved.
     #[error(transparent)]
     Package(#[from] PackageError),
+    /// The packages of its base, which count as installed, cannot be had.
+    #[error("what template {template:?} stands on has to be here to lock it: {source}")]
+    Inputs {
+        /// Which template.
+        template: String,
+        /// Why not.
+        source: InputsError,
+    },
+    /// A package of its base cannot be read.
+    #[error(transparent)]
+    Deb(#[from] DebError),
+    /// It stands on another template, and that was not given.
+    #[error("template {template:?} stands on {base:?}, which is not given with it")]
+    NoBase {
+        /// Which template.
+        template: String,
+        /// What it stands on.
+        base: String,
+    },
     /// What was resolved does not make a lock.
     #[error("what was resolved does not make a lock: {0}")]
     Lock(#[from] LockError),
@@ -58,6 +82,9 @@ impl Classified for LockingError {
             Self::Template(error) => error.class(),
             Self::Apt(error) => error.class(),
             Self::Package(error) => error.class(),
+            Self::Inputs { source, .. } => source.class(),
+            Self::Deb(error) => error.class(),
+            Self::NoBase { .. } => Class::Build,
             Self::Lock(error) => error.class(),
             Self::Platform { .. } => Class::Usage,
             Self::Drift { .. } => Class::Build,
@@ -69,6 +96,9 @@ impl Classified for LockingError {
             Self::Template(error) => error.code(),
             Self::Apt(error) => error.code(),
             Self::Package(error) => error.code(),
+            Self::Inputs { source, .. } => source.code(),
+            Self::Deb(error) => error.code(),
+            Self::NoBase { .. } => "no-base-template",
             Self::Lock(error) => error.code(),
             Self::Platform { .. } => "platform-not-declared",
             Self::Drift { .. } => "lock-drift",
@@ -89,6 +119,13 @@ pub enum Drift {
         /// The template as it is.
         actual: Digest,
     },
+    /// It stands on another template than the one that was locked with it, or that one was locked anew.
+    Base {
+        /// What the lock says: a name and a lock's digest; absent: nothing is underneath.
+        locked: Option<(String, Digest)>,
+        /// The same of what is there.
+        actual: Option<(String, Digest)>,
+    },
     /// Platforms that the template declares and the lock has nothing for, or the other way round.
     Platforms {
         /// Declared, not locked.
@@ -105,6 +142,13 @@ impl fmt::Display for Drift {
             Self::None => f.write_str("nothing differs"),
             Self::Template { locked, actual } => {
                 write!(f, "the lock was made for a template with the digest {locked}, and this one has {actual}")
+            }
+            Self::Base { locked, actual } => {
+                let said = |base: &Option<(String, Digest)>| match base {
+                    Some((name, lock)) => format!("{name} with the lock {lock}"),
+                    None => "no base".to_owned(),
+                };
+                write!(f, "the lock was made over {}, and there is {}", said(locked), said(actual))
             }
             Self::Platforms { missing, extra } if extra.is_empty() => {
                 write!(f, "{} is declared and not locked", names(missing))
@@ -128,6 +172,33 @@ pub fn lock(
     inputs: &Inputs,
     progress: Progress<'_>,
 ) -> Result<Lock, LockingError> {
+    if let Some(base) = &template.manifest.base {
+        return Err(LockingError::NoBase { template: template.name.clone(), base: base.clone() });
+    }
+    let platforms = chosen(template, platforms)?;
+    let wanted = &template.manifest.deb;
+    let mut resolved = apt.resolve(wanted, &platforms, progress)?;
+    resolved.inputs.extend(beside_packages(template, &platforms, inputs, progress)?);
+    Ok(Lock::new(template.digest(), &wanted.distro, resolved.releases, resolved.inputs)?)
+}
+
+/// Everything that does not come from an archive of Debian packages.
+fn beside_packages(
+    template: &Template,
+    platforms: &[Platform],
+    inputs: &Inputs,
+    progress: Progress<'_>,
+) -> Result<Vec<Input>, LockingError> {
+    let mut locked = packages::npm::resolve(inputs, &template.manifest.npm, platforms, progress)?;
+    locked.extend(packages::pypi::resolve(inputs, &template.manifest.wheels, platforms, progress)?);
+    for file in &template.manifest.files {
+        locked.extend(platforms.iter().filter_map(|platform| file.locked(platform)));
+    }
+    Ok(locked)
+}
+
+/// The platforms that are meant, sorted; each has to be declared.
+fn chosen(template: &Template, platforms: &[Platform]) -> Result<Vec<Platform>, LockingError> {
     let declared = &template.manifest.platforms;
     let unknown = platforms.iter().find(|platform| !declared.contains(platform));
     if let Some(platform) = unknown {
@@ -137,15 +208,7 @@ pub fn lock(
     let mut platforms = if platforms.is_empty() { declared.clone() } else { platforms.to_vec() };
     platforms.sort();
     platforms.dedup();
-    let wanted = &template.manifest.deb;
-    let resolved = apt.resolve(wanted, &platforms, progress)?;
-    let mut locked = resolved.inputs;
-    locked.extend(packages::npm::resolve(inputs, &template.manifest.npm, &platforms, progress)?);
-    locked.extend(packages::pypi::resolve(inputs, &template.manifest.wheels, &platforms, progress)?);
-    for file in &template.manifest.files {
-        locked.extend(platforms.iter().filter_map(|platform| file.locked(platform)));
-    }
-    Ok(Lock::new(template.digest(), &wanted.distro, resolved.releases, locked)?)
+    Ok(platforms)
 }
 
 /// In what a template and its lock disagree. An error: there is no lock, or none that can be read.
@@ -174,7 +237,7 @@ pub fn locked(template: &Template, platform: &Platform) -> Result<Lock, LockingE
     if lock.template != actual {
         return Err(drift(Drift::Template { locked: lock.template, actual }));
     }
-    if lock.for_platform(platform).is_empty() {
+    if !lock.covers(platform) {
         return Err(drift(Drift::Platforms { missing: vec![platform.clone()], extra: Vec::new() }));
     }
     Ok(lock)

@@ -29,14 +29,28 @@ pub const FILE_NAME: &str = "template.lock";
 pub struct Lock {
     /// Digest of the template that was resolved: `Template::digest`.
     pub template: Digest,
-    /// The date of the newest Release file, in seconds since 1970: no file in the image is newer.
+    /// The date of the newest Release file, in seconds since 1970: no file in the image is newer. Over a base, that of
+    /// the base if it is later.
     pub source_date_epoch: i64,
     /// The Debian release that packages come from, by its code name: `trixie`.
     pub distro: String,
+    /// The template underneath, made exact; absent: the image starts from nothing.
+    pub base: Option<Base>,
     /// The Release files that vouched for the packages, by archive and suite.
     pub releases: Vec<Release>,
     /// Everything that goes in, by platform, kind and name.
     pub inputs: Vec<Input>,
+}
+
+/// The template that another one starts from, as it was when that one was locked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Its name.
+    pub name: String,
+    /// Digest of its lock, which names the template and every byte that goes in.
+    pub lock: Digest,
+    /// The platforms that both are locked for, sorted.
+    pub platforms: Vec<Platform>,
 }
 
 /// One signed Release file of a package archive, as it was at lock time. A fact on record: nothing reads it to build.
@@ -253,8 +267,31 @@ impl Classified for LockError {
 impl Lock {
     /// A lock of these facts, checked and brought into canonical order.
     pub fn new(template: Digest, distro: &str, releases: Vec<Release>, inputs: Vec<Input>) -> Result<Self, LockError> {
-        let epoch = releases.iter().map(|release| release.date.as_second()).max().unwrap_or(0);
-        let mut lock = Self { template, source_date_epoch: epoch, distro: distro.to_owned(), releases, inputs };
+        Self::build(template, distro, releases, inputs, None)
+    }
+
+    /// The same over a base, whose `source-date-epoch` is given beside it. It may have no inputs of its own.
+    pub fn over(
+        base: (Base, i64),
+        template: Digest,
+        distro: &str,
+        releases: Vec<Release>,
+        inputs: Vec<Input>,
+    ) -> Result<Self, LockError> {
+        Self::build(template, distro, releases, inputs, Some(base))
+    }
+
+    fn build(
+        template: Digest,
+        distro: &str,
+        releases: Vec<Release>,
+        inputs: Vec<Input>,
+        base: Option<(Base, i64)>,
+    ) -> Result<Self, LockError> {
+        let newest = releases.iter().map(|release| release.date.as_second()).max().unwrap_or(0);
+        let (base, below) = base.map_or((None, 0), |(base, epoch)| (Some(base), epoch));
+        let epoch = newest.max(below);
+        let mut lock = Self { template, source_date_epoch: epoch, distro: distro.to_owned(), base, releases, inputs };
         lock.releases.sort();
         lock.inputs.sort();
         lock.check()?;
@@ -274,7 +311,14 @@ impl Lock {
 
     /// The platforms that were locked.
     pub fn platforms(&self) -> BTreeSet<&Platform> {
-        self.inputs.iter().filter_map(|input| input.platform.as_ref()).collect()
+        let base = self.base.iter().flat_map(|base| &base.platforms);
+        self.inputs.iter().filter_map(|input| input.platform.as_ref()).chain(base).collect()
+    }
+
+    /// Whether an image of this platform can be built: it has inputs, or a base that was locked for it.
+    pub fn covers(&self, platform: &Platform) -> bool {
+        let base = self.base.iter().flat_map(|base| &base.platforms);
+        !self.for_platform(platform).is_empty() || base.into_iter().any(|offered| platform.matches(offered))
     }
 }
 

@@ -4,8 +4,10 @@
 //! The bundled ones are embedded in the program from `images/`. What a file's mode is depends on its content alone, so
 //! that a template is the same on every disk: files that start with `#!` are 0755, all others 0644.
 
+pub mod digests;
 mod kinds;
 mod manifest;
+pub mod skeleton;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +17,7 @@ use crate::class::{Class, Classified};
 use crate::content::Digest;
 use crate::lockfile::{self, Lock, LockError};
 
+use digests::Digests;
 pub use kinds::{FileInput, FileSource, NpmInput, WheelInput};
 pub use manifest::{DebArchive, DebInputs, LaunchProfile, Network, TemplateManifest, Tmpfs, User};
 
@@ -75,6 +78,14 @@ pub enum TemplateError {
     /// There is no lock.
     #[error("template {0:?} has no template.lock: run `bulla lock {0}`")]
     NotLocked(String),
+    /// Its recorded digests are not what such a file says.
+    #[error("template {name:?}, template.digests: {reason}")]
+    Digests {
+        /// Which template.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Its lock is not one.
     #[error("template {name:?}: {source}")]
     Lock {
@@ -89,7 +100,7 @@ impl Classified for TemplateError {
     fn class(&self) -> Class {
         match self {
             Self::Unknown { .. } => Class::Usage,
-            Self::Manifest { .. } | Self::Files { .. } | Self::NotLocked(_) => Class::Build,
+            Self::Manifest { .. } | Self::Files { .. } | Self::NotLocked(_) | Self::Digests { .. } => Class::Build,
             Self::Lock { source, .. } => source.class(),
         }
     }
@@ -99,6 +110,7 @@ impl Classified for TemplateError {
             Self::Manifest { .. } => "malformed-template",
             Self::Files { .. } => "template-files",
             Self::NotLocked(_) => "not-locked",
+            Self::Digests { .. } => "malformed-digests",
             Self::Lock { source, .. } => source.code(),
         }
     }
@@ -157,7 +169,7 @@ impl Template {
     }
 
     /// What a lock and provenance say the template was: SHA-256 of this text, with one line for each file but
-    /// `template.lock`, sorted by the bytes of the path:
+    /// `template.lock` and `template.digests`, sorted by the bytes of the path:
     ///
     /// ```text
     /// bulla template 1
@@ -167,11 +179,23 @@ impl Template {
     /// Mode in octal, size in decimal, lines ending in one line feed. No path has a space or a line feed.
     pub fn digest(&self) -> Digest {
         let mut text = String::from("bulla template 1\n");
-        for (path, file) in self.files.iter().filter(|(path, _)| path.as_str() != lockfile::FILE_NAME) {
+        for (path, file) in self.sources() {
             let TemplateFile { mode, bytes } = file;
             text.push_str(&format!("{mode:o} {} {} {path}\n", bytes.len(), Digest::of(bytes).hex()));
         }
         Digest::of(text.as_bytes())
+    }
+
+    /// Its files but those that follow from them: the lock, and the recorded digests.
+    pub fn sources(&self) -> impl Iterator<Item = (&String, &TemplateFile)> {
+        self.files.iter().filter(|(path, _)| !matches!(path.as_str(), lockfile::FILE_NAME | digests::FILE_NAME))
+    }
+
+    /// What its images should be, where that was recorded.
+    pub fn digests(&self) -> Result<Option<Digests>, TemplateError> {
+        let malformed = |reason| TemplateError::Digests { name: self.name.clone(), reason };
+        let file = self.files.get(digests::FILE_NAME);
+        file.map(|file| Digests::parse(&file.bytes)).transpose().map_err(malformed)
     }
 
     /// The Dockerfile.
@@ -242,6 +266,8 @@ mod tests {
             let template = Template::bundled(name).unwrap();
             let lock = template.lock().unwrap();
             assert_eq!(lock.template, template.digest(), "{name} changed since it was locked: run `bulla lock {name}`");
+            assert!(template.digests().is_ok(), "{name}");
+            assert!(!name.starts_with(crate::home::LOCAL), "{name} would read as somebody's own");
         }
     }
 

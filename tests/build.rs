@@ -87,18 +87,9 @@ impl Site {
     fn build(&self, template: &Template, cache: &Path, check: bool) -> Result<BuildRecord, BuildError> {
         let work = self.folder.path().join("work");
         let inputs = Inputs::new(cache);
-        let world = World { inputs: &inputs, host: &self.host, work: &work, progress: &unwatched };
-        let request = BuildRequest {
-            template,
-            bundled: true,
-            platform: Platform::host(),
-            output: self.output(),
-            engine: self.engine,
-            offline: true,
-            check,
-            source: None,
-            builder_id: None,
-        };
+        let world = World { inputs: &inputs, host: &self.host, work: &work, finished: None, progress: &unwatched };
+        let request =
+            BuildRequest { engine: self.engine, offline: true, check, ..BuildRequest::new(template, self.output()) };
         let built = build::build(&request, &world);
         let left: Vec<_> = std::fs::read_dir(&work).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         assert!(left.is_empty(), "left behind: {left:?}");

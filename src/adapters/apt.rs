@@ -5,6 +5,7 @@
 
 mod said;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -41,6 +42,9 @@ pub struct Apt {
     /// The time, for `Valid-Until`.
     pub now: Timestamp,
 }
+
+/// For each platform, what is installed there, as dpkg lists it in `/var/lib/dpkg/status`.
+pub type Installed = BTreeMap<Platform, String>;
 
 /// What apt said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +166,18 @@ impl Apt {
         platforms: &[Platform],
         progress: Progress<'_>,
     ) -> Result<Resolved, AptError> {
+        self.resolve_over(wanted, platforms, &Installed::new(), progress)
+    }
+
+    /// The same where packages are installed already: only what they lack is named. None of them is removed, and
+    /// none is replaced by a newer one unless something that is wanted cannot do without.
+    pub fn resolve_over(
+        &self,
+        wanted: &DebInputs,
+        platforms: &[Platform],
+        installed: &Installed,
+        progress: Progress<'_>,
+    ) -> Result<Resolved, AptError> {
         let root = Root::create(self, wanted, platforms)?;
         progress(Event::Step("reading the archives' indexes"));
         root.update()?;
@@ -169,7 +185,7 @@ impl Apt {
         let mut inputs = Vec::new();
         for platform in platforms {
             progress(Event::Step(&format!("resolving for {platform}")));
-            inputs.extend(root.packages(platform)?);
+            inputs.extend(root.packages(platform, installed.get(platform).map(String::as_str))?);
         }
         Ok(Resolved { releases, inputs })
     }
@@ -312,11 +328,18 @@ impl<'a> Root<'a> {
         }
     }
 
-    fn packages(&self, platform: &Platform) -> Result<Vec<Input>, AptError> {
+    fn packages(&self, platform: &Platform, installed: Option<&str>) -> Result<Vec<Input>, AptError> {
         let unsolvable = |reason: String| AptError::Unsolvable { platform: platform.clone(), reason };
         let architecture =
             debian_architecture(platform).ok_or_else(|| unsolvable("Debian has no such architecture".to_owned()))?;
-        let mut args = vec!["--print-uris", "install", "--", "?essential"];
+        let mut args = vec!["--print-uris"];
+        if let Some(installed) = installed {
+            let status = self.folder.path().join(format!("state/status-{architecture}"));
+            fs::write(&status, installed).map_err(StateError::io("write", &status))?;
+            args.extend(["--no-remove", "--no-upgrade", "install", "--"]);
+        } else {
+            args.extend(["install", "--", "?essential"]);
+        }
         args.extend(self.wanted.packages.iter().map(String::as_str));
         let output = self.run(&self.apt_get(&[architecture], &args)?)?.map_err(unsolvable)?;
         let printed = String::from_utf8(output)
@@ -330,7 +353,7 @@ impl<'a> Root<'a> {
             })
         });
         let inputs: Vec<_> = inputs.collect::<Result<_, _>>()?;
-        if inputs.is_empty() {
+        if inputs.is_empty() && installed.is_none() {
             return Err(unsolvable("it names no package at all".to_owned()));
         }
         Ok(inputs)
@@ -412,7 +435,9 @@ impl<'a> Root<'a> {
         set("Dir::Etc::netrc", "/dev/null");
         set("Dir::Etc::netrcparts", "/dev/null");
         set("Dir::State", &format!("{root}/state"));
-        set("Dir::State::status", &format!("{root}/state/status"));
+        let status = format!("{root}/state/status-{}", architectures.join("-"));
+        let status = if Path::new(&status).is_file() { status } else { format!("{root}/state/status") };
+        set("Dir::State::status", &status);
         set("Dir::Cache", &format!("{root}/cache"));
         set("Dir::Log", &format!("{root}/log"));
         set("APT::Architecture", architectures.first().copied().unwrap_or_default());

@@ -224,9 +224,9 @@ impl Engine {
                     taken => taken?,
                 }
             }
-            Output::Layout(invocation, dir) => {
+            Output::Folder(invocation, dir) => {
                 invocation.output()?;
-                import::layout(dir)?
+                import::folder(dir)?
             }
             Output::LayoutTar(path) => import::layout_tar(path, &job.work.join("image"))?,
         };

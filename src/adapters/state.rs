@@ -82,7 +82,7 @@ pub fn create_dir(path: &Path) -> Result<(), StateError> {
 /// Reads a whole file, refusing more than `limit` bytes, and anything but a plain file: a pipe that nobody writes to
 /// would be waited for without end.
 pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, StateError> {
-    let file = open_plain(File::options().read(true), Links::Followed, path).map_err(StateError::io("read", path))?;
+    let file = open_file(path)?;
     Ok(content::read_bounded(file, limit, &path.display().to_string())?)
 }
 
@@ -112,6 +112,11 @@ pub fn entries(folder: &Path) -> Result<Vec<PathBuf>, StateError> {
     let mut paths = paths.map_err(StateError::io("read", folder))?;
     paths.sort();
     Ok(paths)
+}
+
+/// Opens a plain file to read it piece by piece.
+pub fn open_file(path: &Path) -> Result<File, StateError> {
+    open_plain(File::options().read(true), Links::Followed, path).map_err(StateError::io("read", path))
 }
 
 /// What is done about a symbolic link in the last place of a path.
@@ -224,6 +229,16 @@ pub(super) fn parent(path: &Path) -> &Path {
 /// Flushes a folder's entries to disk.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), StateError> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(StateError::io("write", path))
+}
+
+/// Removes the folders in `folder` whose names fit, but for one. What cannot be removed stays.
+pub(crate) fn remove_others(folder: &Path, but: &Path, fits: impl Fn(&str) -> bool) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path != but && path.file_name().is_some_and(|name| fits(&name.to_string_lossy())) {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
 }
 
 /// An exclusive lock between processes, held until dropped. Waits for whoever holds it.

@@ -21,6 +21,12 @@ pub enum FolderError {
     /// More files than a template has: this is some other folder.
     #[error("{0} has more than {MAX_FILES} files, which no template has")]
     TooMany(String),
+    /// A new template would stand where something is already.
+    #[error("{0} is there already; a template is never written over")]
+    Exists(String),
+    /// Templates that stand on each other in a ring, or as good as.
+    #[error("template {0:?}: its `base` and theirs never end, or only after {GENERATIONS} templates")]
+    Ring(String),
     /// The disk.
     #[error(transparent)]
     State(#[from] StateError),
@@ -30,8 +36,9 @@ impl Classified for FolderError {
     fn class(&self) -> Class {
         match self {
             Self::Template(error) => error.class(),
-            Self::Special(_) => Class::Build,
+            Self::Special(_) | Self::Ring(_) => Class::Build,
             Self::TooMany(_) => Class::Limit,
+            Self::Exists(_) => Class::Usage,
             Self::State(error) => error.class(),
         }
     }
@@ -40,9 +47,55 @@ impl Classified for FolderError {
             Self::Template(error) => error.code(),
             Self::Special(_) => "template-files",
             Self::TooMany(_) => "template-too-large",
+            Self::Ring(_) => "base-ring",
+            Self::Exists(_) => "template-exists",
             Self::State(error) => error.code(),
         }
     }
+}
+
+/// A template, and whether it is exactly one of those in the program: the same files under the same lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The template.
+    pub template: Template,
+    /// Whether it is a bundled one. A template of the person's own is not, whatever it is called.
+    pub bundled: bool,
+}
+
+impl From<Template> for Found {
+    fn from(template: Template) -> Self {
+        let same = |bundled: Template| bundled.digest() == template.digest() && lock(&bundled) == lock(&template);
+        let bundled = Template::bundled(&template.name).is_ok_and(same);
+        Self { template, bundled }
+    }
+}
+
+fn lock(template: &Template) -> Option<&[u8]> {
+    template.files.get(crate::lockfile::FILE_NAME).map(|file| &*file.bytes)
+}
+
+/// How many templates may stand on each other: more would be a mistake, or a ring.
+const GENERATIONS: usize = 8;
+
+/// The template of this name, and after it those it stands on, the nearest first. Each is taken from `folder` where
+/// that has it, else it is a bundled one; what a bundled template stands on is bundled.
+pub fn find(name: &str, folder: Option<&Path>) -> Result<Vec<Found>, FolderError> {
+    let mut found: Vec<Found> = Vec::new();
+    let mut next = Some(name.to_owned());
+    while let Some(name) = next {
+        let own = folder.filter(|_| found.last().is_none_or(|child| !child.bundled)).map(|folder| folder.join(&name));
+        let template = match own {
+            Some(own) if crate::lockfile::is_word(&name) && own.is_dir() => read(&own)?,
+            _ => Template::bundled(&name)?,
+        };
+        if found.len() == GENERATIONS || found.iter().any(|child| child.template.name == name) {
+            return Err(FolderError::Ring(found.swap_remove(0).template.name));
+        }
+        next = template.manifest.base.clone();
+        found.push(template.into());
+    }
+    Ok(found)
 }
 
 /// The names of the templates in a folder: of its folders that hold a `template.toml`.
@@ -64,6 +117,17 @@ pub fn read(folder: &Path) -> Result<Template, FolderError> {
     let mut files = BTreeMap::new();
     collect(&absolute, "", &mut files)?;
     Ok(Template::from_files(&name, files)?)
+}
+
+/// Writes the files of a new template into a folder that is not there yet.
+pub fn create(folder: &Path, template: &Template) -> Result<(), FolderError> {
+    if folder.symlink_metadata().is_ok() {
+        return Err(FolderError::Exists(folder.display().to_string()));
+    }
+    for (path, file) in &template.files {
+        state::write_file(&folder.join(path), &file.bytes)?;
+    }
+    Ok(())
 }
 
 fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) -> Result<(), FolderError> {

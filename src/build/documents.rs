@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Source;
 use crate::adapters::engine::Engine;
+use crate::adapters::templates::Found;
 use crate::attestation::predicate_types;
 use crate::attestation::provenance::{Provenance, ResourceDescriptor};
 use crate::content::Digest;
@@ -19,8 +20,13 @@ use crate::template::Template;
 /// Everything that provenance is written from.
 pub(super) struct Told<'a> {
     pub(super) template: &'a Template,
+    pub(super) bundled: bool,
     pub(super) lock: &'a Lock,
     pub(super) inputs: &'a [(Input, PathBuf)],
+    /// The templates underneath with their locks, the nearest first.
+    pub(super) parents: Vec<(&'a Found, &'a Lock)>,
+    /// The image underneath: its name and digest.
+    pub(super) base: Option<(&'a str, &'a Digest)>,
     pub(super) platform: &'a Platform,
     pub(super) engine: &'a Engine,
     pub(super) raw_image: Digest,
@@ -53,7 +59,7 @@ pub(super) fn provenance(told: &Told<'_>) -> Provenance {
     if let Some(source) = told.source {
         external.insert("source".into(), json!({ "uri": source.uri, "gitCommit": source.commit }));
     }
-    external.insert("template".into(), template.name.clone().into());
+    external.insert("template".into(), home::public_name(&template.name, told.bundled).into());
     external.insert("platform".into(), platform.to_string().into());
     external.insert("buildArguments".into(), Value::Object(Map::new()));
     external.insert("sourceDateEpoch".into(), lock.source_date_epoch.into());
@@ -62,17 +68,20 @@ pub(super) fn provenance(told: &Told<'_>) -> Provenance {
     internal.insert("engine".into(), json!({ "name": engine.builder.as_str(), "version": engine.version }));
     let canonical = json!({ "rules": RULES, "compression": told.compression, "dropped": told.dropped });
     internal.insert("canonicalImage".into(), canonical);
-    let file = |name: &str| format!("{}#images/{}/{name}", home::REPOSITORY, template.name);
     let mut resolved_dependencies: Vec<_> =
         told.source.map(|source| ResourceDescriptor::commit(&*source.uri, &*source.commit)).into_iter().collect();
-    resolved_dependencies.extend([
-        ResourceDescriptor::new(file(""), &template.digest()).named("template"),
-        ResourceDescriptor::new(file("Dockerfile"), &Digest::of(template.dockerfile().as_bytes())).named("Dockerfile"),
-        ResourceDescriptor::new(file("template.lock"), &lock.digest()).named("template.lock"),
-    ]);
-    let named =
-        |(input, _): &(Input, PathBuf)| ResourceDescriptor::new(input.purl(), &input.digest).named(input.file_name());
-    resolved_dependencies.extend(told.inputs.iter().map(named));
+    resolved_dependencies.extend(of_template(template, told.bundled, lock, ""));
+    resolved_dependencies.extend(told.inputs.iter().map(|(input, _)| of_input(input)));
+    if let Some((name, digest)) = told.base {
+        let (repository, _) = name.split_once(':').unwrap_or((name, ""));
+        let uri = format!("pkg:oci/{repository}@sha256%3A{}", digest.hex());
+        resolved_dependencies.push(ResourceDescriptor::new(uri, digest).named(name));
+    }
+    // What went into the image underneath went into this one.
+    for (Found { template, bundled }, lock) in &told.parents {
+        resolved_dependencies.extend(of_template(template, *bundled, lock, &format!("{}/", template.name)));
+        resolved_dependencies.extend(lock.for_platform(platform).into_iter().map(of_input));
+    }
     let mut byproducts: Vec<_> = told
         .documents
         .iter()
@@ -95,4 +104,29 @@ pub(super) fn provenance(told: &Told<'_>) -> Provenance {
         byproducts,
         config_source: None,
     }
+}
+
+/// The template itself; names begin with `prefix`.
+fn of_template(
+    template: &Template,
+    bundled: bool,
+    lock: &Lock,
+    prefix: &str,
+) -> [ResourceDescriptor; OWN_DEPENDENCIES] {
+    let file = |name: &str| match bundled {
+        true => format!("{}#images/{}/{name}", home::REPOSITORY, template.name),
+        false => format!("local:{}/{name}", template.name),
+    };
+    let named = |uri: String, digest: &Digest, name: &str| {
+        ResourceDescriptor::new(uri, digest).named(&format!("{prefix}{name}"))
+    };
+    [
+        named(file(""), &template.digest(), "template"),
+        named(file("Dockerfile"), &Digest::of(template.dockerfile().as_bytes()), "Dockerfile"),
+        named(file("template.lock"), &lock.digest(), "template.lock"),
+    ]
+}
+
+fn of_input(input: &Input) -> ResourceDescriptor {
+    ResourceDescriptor::new(input.purl(), &input.digest).named(input.file_name())
 }

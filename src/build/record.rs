@@ -1,8 +1,9 @@
 //! The record of a build: what `DIR/bulla/build.json` says. Schema `bulla.build/v1`: fields are added, never renamed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::content::Digest;
 use crate::oci::Platform;
@@ -14,17 +15,19 @@ pub const SCHEMA: &str = "bulla.build/v1";
 pub const RECORD: &str = "build.json";
 
 /// What was built, from what, by what.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildRecord {
     /// [`SCHEMA`]
-    pub schema: &'static str,
+    pub schema: Cow<'static, str>,
     /// bulla itself.
     pub tool: Named,
     /// The template, as it was built.
     pub template: TemplateRecord,
+    /// The templates that it stands on, the nearest first.
+    pub parents: Vec<TemplateRecord>,
     /// The image's platform.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "as_text", deserialize_with = "of_text")]
     pub platform: Platform,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
     pub source_date_epoch: i64,
@@ -38,12 +41,26 @@ pub struct BuildRecord {
     pub documents: BTreeMap<String, Digest>,
     /// How many builds gave this digest: 2 after `--check`.
     pub builds: u32,
+    /// Whether no engine ran, as a finished build of the same inputs was here.
+    pub reused: bool,
+    /// What the digest was held against.
+    pub expected: Expected,
     /// Whether image and documents were signed in the same run. A build by itself leaves them unsigned.
     pub signed: bool,
 }
 
+/// What a digest was held against, and with what result. That it differs is no record but an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expected {
+    /// It is the digest that was recorded beside the lock.
+    Match,
+    /// None was recorded for this lock, these rules and this platform.
+    NotRecorded,
+}
+
 /// A program and its version.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Named {
     /// Its name.
     pub name: String,
@@ -52,10 +69,10 @@ pub struct Named {
 }
 
 /// Which template, exactly.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateRecord {
-    /// Its name.
+    /// Its name; one that is not bundled is called `local-…`.
     pub name: String,
     /// Its version.
     pub release: String,
@@ -68,7 +85,7 @@ pub struct TemplateRecord {
 }
 
 /// What ran the Dockerfile.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EngineRecord {
     /// `docker-buildkit`, `buildah` …
@@ -76,7 +93,7 @@ pub struct EngineRecord {
     /// Its own word for its version.
     pub version: String,
     /// Always `none`.
-    pub network: &'static str,
+    pub network: Cow<'static, str>,
     /// Engines that were tried first, and why they were not taken.
     pub passed_over: Vec<String>,
     /// Digest of the image as the engine made it, before it was made canonical.
@@ -84,7 +101,7 @@ pub struct EngineRecord {
 }
 
 /// What went in.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InputsRecord {
     /// How many files; as many as the provenance names beside the template's own.
     pub count: usize,
@@ -93,7 +110,7 @@ pub struct InputsRecord {
 }
 
 /// What came out.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageRecord {
     /// `<template>:<version>`, its name in the layout.
@@ -107,13 +124,13 @@ pub struct ImageRecord {
     /// Packages that were found in it.
     pub packages: usize,
     /// Version of the rules that made it canonical.
-    pub rules: &'static str,
+    pub rules: Cow<'static, str>,
     /// Paths that those rules removed.
     pub dropped: Vec<String>,
 }
 
 /// One layer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LayerRecord {
     /// Digest of the stored bytes.
@@ -132,6 +149,10 @@ impl BuildRecord {
         bytes.push(b'\n');
         bytes
     }
+}
+
+fn of_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Platform, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 fn as_text<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {

@@ -29,7 +29,7 @@ pub(crate) struct LockArgs {
     /// Templates [default: every one in the folder]
     pub(crate) templates: Vec<String>,
     /// The folder that holds the templates
-    #[arg(long, value_name = "DIR", default_value = "images")]
+    #[arg(long, visible_alias = "templates", value_name = "DIR", default_value = "images")]
     pub(crate) templates_dir: PathBuf,
     /// Only say whether the locks fit their templates; change nothing
     #[arg(long)]
@@ -70,7 +70,7 @@ pub(crate) struct FetchArgs {
     #[command(flatten)]
     pub(crate) inputs: InputArgs,
     /// A folder of templates that is searched before the bundled ones
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, visible_alias = "templates", value_name = "DIR")]
     pub(crate) templates_dir: Option<PathBuf>,
 }
 
@@ -97,14 +97,33 @@ pub(crate) struct BuildArgs {
     /// Build twice and compare
     #[arg(long)]
     pub(crate) check: bool,
+    /// Build even if nothing changed since the last time
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Write the digest down beside the lock of the template in --templates-dir
+    #[arg(long, requires = "templates_dir")]
+    pub(crate) record: bool,
     #[command(flatten)]
     pub(crate) inputs: InputArgs,
     /// A folder of templates that is searched before the bundled ones
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, visible_alias = "templates", value_name = "DIR")]
     pub(crate) templates_dir: Option<PathBuf>,
     /// Print the record of the build as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `bulla init`
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Name of the template: lower-case letters, digits and hyphens
+    pub(crate) name: String,
+    /// The folder that holds the templates
+    #[arg(long, visible_alias = "templates", value_name = "DIR", default_value = "images")]
+    pub(crate) templates_dir: PathBuf,
+    /// The template that it starts from
+    #[arg(long, value_name = "TEMPLATE", default_value = "base")]
+    pub(crate) base: String,
 }
 
 /// Programs that run Dockerfiles.

@@ -11,10 +11,10 @@ use bulla::lock::{self, Drift};
 use bulla::lockfile::Changes;
 use bulla::oci::Platform;
 use bulla::reference::Reference;
-use bulla::template::Template;
+use bulla::template::{Template, skeleton};
 
 use super::{World, print, shout, tell};
-use crate::cli::{FetchArgs, InputArgs, LockArgs};
+use crate::cli::{FetchArgs, InitArgs, InputArgs, LockArgs};
 use crate::progress::Line;
 use crate::report::{Exit, Failure};
 
@@ -56,22 +56,16 @@ fn names_registry(place: &str) -> bool {
     is_host && !Path::new(place).exists()
 }
 
-/// A template: from the person's folder if it is there, else the bundled one.
-pub(crate) fn template(name: &str, folder: Option<&Path>) -> Result<Template, Failure> {
-    match folder.map(|folder| folder.join(name)) {
-        Some(folder) if folder.is_dir() => Ok(templates::read(&folder)?),
-        _ => Ok(Template::bundled(name)?),
-    }
-}
-
 pub(crate) fn lock(args: &LockArgs, world: &World) -> Result<Exit, Failure> {
     let names = if args.templates.is_empty() { folders(&args.templates_dir)? } else { args.templates.clone() };
     let mut exit = Exit::Done;
-    for name in names {
+    for name in bases_first(names, &args.templates_dir)? {
         let folder = args.templates_dir.join(&name);
         let template = templates::read(&folder)?;
+        let family = templates::find(&name, Some(&args.templates_dir))?;
+        let parents = &family[1..];
         if args.check {
-            match lock::check(&template)? {
+            match lock::check_over(&template, parents)? {
                 Drift::None => tell(&format!("{name}: the lock is this template's")),
                 drift => {
                     exit = Exit::Denied;
@@ -88,8 +82,8 @@ pub(crate) fn lock(args: &LockArgs, world: &World) -> Result<Exit, Failure> {
             now: world.now,
         };
         let line = Line::new();
-        let lock =
-            lock::lock(&template, &args.platform, &apt, &inputs(&args.inputs, world)?, &|event| line.show(event))?;
+        let inputs = inputs(&args.inputs, world)?;
+        let lock = lock::lock_over(&template, &args.platform, &apt, parents, &inputs, &|event| line.show(event))?;
         drop(line);
         let (path, changed) = lock::write(&folder, &lock)?;
         if args.update {
@@ -103,6 +97,15 @@ pub(crate) fn lock(args: &LockArgs, world: &World) -> Result<Exit, Failure> {
         tell(&format!("{word} {}: {} inputs", path.display(), lock.inputs.len()));
     }
     Ok(exit)
+}
+
+/// The same names, each after those it stands on: a lock names the lock underneath.
+fn bases_first(names: Vec<String>, dir: &Path) -> Result<Vec<String>, Failure> {
+    let depth =
+        |name: String| -> Result<(usize, String), Failure> { Ok((templates::find(&name, Some(dir))?.len(), name)) };
+    let mut names = names.into_iter().map(depth).collect::<Result<Vec<_>, _>>()?;
+    names.sort();
+    Ok(names.into_iter().map(|(_, name)| name).collect())
 }
 
 /// The templates of a folder: its folders with a template.toml.
@@ -128,16 +131,20 @@ pub(crate) fn fetch(args: &FetchArgs, world: &World) -> Result<Exit, Failure> {
     let inputs = inputs(&args.inputs, world)?;
     let mut all = Vec::new();
     for name in names {
-        let template = template(&name, args.templates_dir.as_deref())?;
+        let family = templates::find(&name, args.templates_dir.as_deref())?;
         let platforms = match &args.platform {
             Some(platform) => vec![platform.clone()],
-            None if args.push.is_some() || args.output.is_some() => template.manifest.platforms.clone(),
+            None if args.push.is_some() || args.output.is_some() => family[0].template.manifest.platforms.clone(),
             None => vec![Platform::host()],
         };
         for platform in platforms {
-            let lock = lock::locked(&template, &platform)?;
+            let locks = lock::locked_over(&family[0].template, &family[1..], &platform)?;
+            // Those that two templates of a family both have are one.
+            let wanted: std::collections::BTreeSet<_> =
+                locks.iter().flat_map(|lock| lock.for_platform(&platform)).collect();
+            let wanted: Vec<_> = wanted.into_iter().collect();
             let line = Line::new();
-            let fetched = inputs.fetch(&lock.for_platform(&platform), false, &|event| line.show(event))?;
+            let fetched = inputs.fetch(&wanted, false, &|event| line.show(event))?;
             drop(line);
             let bytes: u64 = fetched.iter().map(|(input, _)| input.size).sum();
             let (count, size) = (fetched.len(), bytes.div_ceil(1_000_000));
@@ -157,5 +164,23 @@ pub(crate) fn fetch(args: &FetchArgs, world: &World) -> Result<Exit, Failure> {
         tell(&format!("{} inputs sent, {} there already", published.sent, published.present));
         print(&format!("{}\n", to.repository.pin(published.digest)))?;
     }
+    Ok(Exit::Done)
+}
+
+/// Makes the folder of a new template.
+pub(crate) fn init(args: &InitArgs) -> Result<Exit, Failure> {
+    if Template::bundled_names().contains(&args.name.as_str()) {
+        return Err(Failure::usage(format!("{} is bundled with bulla; give your template another name", args.name)));
+    }
+    let base = templates::find(&args.base, Some(&args.templates_dir))?;
+    let template = skeleton::template(&args.name, &base[0].template.manifest)?;
+    let folder = args.templates_dir.join(&args.name);
+    templates::create(&folder, &template)?;
+    tell(&format!(
+        "made {}; change its files, then: bulla lock {name} --templates-dir {dir} and bulla build {name} --templates-dir {dir}",
+        folder.display(),
+        name = args.name,
+        dir = args.templates_dir.display()
+    ));
     Ok(Exit::Done)
 }

@@ -6,9 +6,10 @@ use bulla::adapters::engine::{self, Choice, Host, Workplace};
 use bulla::adapters::layout::Layout;
 use bulla::adapters::signer::PrivateKey;
 use bulla::adapters::state;
+use bulla::adapters::templates::{self, Found};
 use bulla::adapters::{Event, Store as _};
 use bulla::attestation::predicate_types;
-use bulla::build::{self, BuildRecord, BuildRequest};
+use bulla::build::{self, BuildRecord, BuildRequest, Expected};
 use bulla::class::Class;
 use bulla::content::Digest;
 use bulla::oci::Platform;
@@ -16,13 +17,13 @@ use bulla::publish::{self, PublishOptions};
 use bulla::reference::{ImageName, LayoutImage, Reference};
 use bulla::sbom::{self, Described};
 use bulla::sign::{self, Place, Signing};
-use bulla::template::Template;
+use bulla::template::digests;
 use bulla::{describe, home, verify};
 
 use super::{Opened, World, has_terminal, inputs, open, parse_image, print, shout, tell};
 use crate::cli::{
-    AttestArgs, BuildArgs, CopyArgs, DiffArgs, EngineName, InputArgs, LaunchArgs, PublishArgs, SbomArgs, SbomForm, SignArgs,
-    SourceArgs,
+    AttestArgs, BuildArgs, CopyArgs, DiffArgs, EngineName, InputArgs, LaunchArgs, PublishArgs, SbomArgs, SbomForm,
+    SignArgs, SourceArgs,
 };
 use crate::progress::Line;
 use crate::report::{Exit, Failure, Question};
@@ -254,30 +255,44 @@ pub(crate) fn sbom(args: &SbomArgs, world: &World) -> Result<Exit, Failure> {
 /// Builds, and signs what was built where a key was given.
 pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
     let key = args.key.as_deref().map(|file| private_key(file, world)).transpose()?;
-    let template = inputs::template(&args.template, args.templates_dir.as_deref())?;
+    let family = templates::find(&args.template, args.templates_dir.as_deref())?;
+    let Found { template, bundled } = &family[0];
     let output = args.output.clone().unwrap_or_else(|| format!("{}.oci", template.name).into());
-    let bundled = args.templates_dir.is_none() && Template::bundled_names().contains(&template.name.as_str());
     let request = BuildRequest {
-        bundled,
+        bundled: *bundled,
+        parents: &family[1..],
+        fresh: args.fresh,
+        record: args.record,
         platform: args.platform.clone().unwrap_or_else(Platform::host),
         engine: args.engine.into(),
         offline: args.offline,
         check: args.check,
-        ..BuildRequest::new(&template, output.clone())
+        ..BuildRequest::new(template, output.clone())
     };
     let mut record = run_build(&request, &args.inputs, world)?;
     if let Some(key) = &key {
         let mut layout = Layout::open(&output)?;
-        let name = home::template_image(&template.name);
+        let name = home::subject_name(&template.name, *bundled);
         sign::sign_build(&mut layout, &mut record, &name, key, world.now)?;
+    }
+    if let Some(folder) = args.templates_dir.as_ref().filter(|_| args.record) {
+        let folder = folder.join(&template.name);
+        build::write_digest(&folder, template, &record)?;
+        tell(&format!("wrote {}", folder.join(digests::FILE_NAME).display()));
     }
     if args.json {
         print(&String::from_utf8_lossy(&record.write()))?;
         return Ok(Exit::Done);
     }
     let signed = if key.is_some() { "signed and attested" } else { "not signed: give --key to sign it" };
+    let how = if record.reused { "nothing changed since it was built, so it was not built again:" } else { "built" };
+    let expected = match record.expected {
+        _ if args.record => "its digest is recorded from now on",
+        Expected::Match => "the digest is the recorded one",
+        Expected::NotRecorded => "no digest is recorded for this lock",
+    };
     tell(&format!(
-        "built {} with {} {} from {} inputs: {} packages, {signed}",
+        "{how} {} with {} {} from {} inputs: {} packages, {expected}, {signed}",
         record.image.name, record.engine.name, record.engine.version, record.inputs.count, record.image.packages
     ));
     print(&format!("oci:{}@{}\n", output.display(), record.image.digest))?;
@@ -292,6 +307,7 @@ fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Res
         inputs: &inputs::inputs(args, world)?,
         host: &host,
         work: &cache.join("work"),
+        finished: Some(&cache.join("images")),
         progress: &|event| line.show(event),
     };
     Ok(build::build(request, &world)?)
@@ -299,9 +315,15 @@ fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Res
 
 /// Builds a bundled template for this machine into a layout of the cache, for `launch --rebuild`.
 pub(crate) fn rebuild(name: &str, args: &LaunchArgs, world: &World) -> Result<(Layout, Digest), Failure> {
-    let template = Template::bundled(name)?;
+    let family = templates::find(name, None)?;
     let output = world.cache()?.join("rebuild").join(name);
-    let request = BuildRequest { offline: args.source.offline, ..BuildRequest::new(&template, output.clone()) };
+    // Fresh: what was kept of an earlier build is no witness.
+    let request = BuildRequest {
+        offline: args.source.offline,
+        fresh: true,
+        parents: &family[1..],
+        ..BuildRequest::new(&family[0].template, output.clone())
+    };
     let registry = args.source.registry.clone();
     let inputs = InputArgs { inputs: args.inputs.clone(), registry, ..InputArgs::default() };
     let record = run_build(&request, &inputs, world)?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Input, Kind, Lock, LockError, bounded, cut, debian_architecture, is_file_name, is_integrity, is_licence,
+    Base, Input, Kind, Lock, LockError, bounded, cut, debian_architecture, is_file_name, is_integrity, is_licence,
     is_npm_name, is_package_name, is_path, is_project_name, is_suite, is_version, is_word, npm_path,
 };
 use crate::content::limits;
@@ -18,14 +18,20 @@ impl Lock {
             return malformed("distro", "not a code name");
         }
         let newest = self.releases.iter().map(|release| release.date.as_second()).max();
-        match newest {
-            None => return malformed("release", "there is none, and an image needs the date of one"),
-            Some(date) if date != self.source_date_epoch || date <= 0 => {
+        let epoch = self.source_date_epoch;
+        match (newest, &self.base) {
+            (None, None) => return malformed("release", "there is none, and an image needs the date of one"),
+            (Some(date), None) if date != epoch || date <= 0 => {
                 return malformed("source-date-epoch", "it is not the date of the newest release");
             }
-            Some(_) => {}
+            (newest, Some(_)) if epoch <= 0 || newest.is_some_and(|date| date <= 0 || date > epoch) => {
+                return malformed("source-date-epoch", "it is before the date of the newest release");
+            }
+            _ => {}
         }
-        if self.inputs.is_empty() {
+        if let Some(base) = &self.base {
+            self.check_base(base)?;
+        } else if self.inputs.is_empty() {
             return malformed("inputs", "there are none, and an image of nothing is not an image");
         }
         for pair in self.releases.windows(2) {
@@ -51,6 +57,23 @@ impl Lock {
             }
         }
         self.check_together()
+    }
+
+    fn check_base(&self, base: &Base) -> Result<(), LockError> {
+        let malformed = |reason: &str| {
+            Err(LockError::Malformed { what: format!("base {:?}", cut(&base.name)), reason: reason.to_owned() })
+        };
+        if !is_word(&base.name) {
+            return malformed("not the name of a template");
+        }
+        if base.platforms.is_empty() || base.platforms.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return malformed("its platforms are none, out of order, or there twice");
+        }
+        let elsewhere = |input: &&Input| input.platform.as_ref().is_some_and(|own| !base.platforms.contains(own));
+        match self.inputs.iter().find(elsewhere) {
+            Some(input) => malformed(&format!("it is not locked for the platform of {}", input.display())),
+            None => Ok(()),
+        }
     }
 
     /// What no single entry shows: order, doubles, one path with two contents.

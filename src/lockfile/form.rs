@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Input, Kind, Lock, LockError, Release, VERSION, bounded, cut};
+use super::{Base, Input, Kind, Lock, LockError, Release, VERSION, bounded, cut};
 use crate::content::{Digest, limits};
 use crate::oci::Platform;
 
@@ -47,6 +47,13 @@ impl Lock {
         quoted(&mut text, "template", self.template);
         line(&mut text, "source-date-epoch", self.source_date_epoch);
         quoted(&mut text, "distro", &self.distro);
+        if let Some(base) = &self.base {
+            text.push_str("\n[base]\n");
+            quoted(&mut text, "name", &base.name);
+            quoted(&mut text, "lock", base.lock);
+            let platforms: Vec<_> = base.platforms.iter().map(|platform| format!("\"{platform}\"")).collect();
+            line(&mut text, "platforms", format!("[{}]", platforms.join(", ")));
+        }
         for release in &self.releases {
             text.push_str("\n[[release]]\n");
             quoted(&mut text, "archive", &release.archive);
@@ -124,6 +131,7 @@ struct WireLock {
     template: Digest,
     source_date_epoch: i64,
     distro: String,
+    base: Option<WireBase>,
     #[serde(default)]
     release: Vec<WireRelease>,
     #[serde(default)]
@@ -134,6 +142,25 @@ struct WireLock {
     wheel: Vec<WireFile>,
     #[serde(default)]
     file: Vec<WireFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireBase {
+    name: String,
+    lock: Digest,
+    platforms: Vec<String>,
+}
+
+impl WireBase {
+    fn into_base(self) -> Result<Base, LockError> {
+        let what = || format!("base {:?}", cut(&self.name));
+        let parse = |text: &String| {
+            text.parse().map_err(|error| LockError::Malformed { what: what(), reason: format!("{error}") })
+        };
+        let platforms = self.platforms.iter().map(parse).collect::<Result<Vec<Platform>, LockError>>()?;
+        Ok(Base { platforms, name: self.name, lock: self.lock })
+    }
 }
 
 #[derive(Deserialize)]
@@ -217,6 +244,7 @@ impl WireLock {
             source_date_epoch: self.source_date_epoch,
             releases: releases.collect::<Result<_, LockError>>()?,
             inputs,
+            base: self.base.map(WireBase::into_base).transpose()?,
             distro: self.distro,
         })
     }

@@ -216,6 +216,26 @@ pub fn merged(image: &EngineImage<'_>) -> Result<Tree, NormalizeError> {
     Ok(tree)
 }
 
+/// Writes the file system that a canonical image's layers make as one plain archive, for an engine to start from.
+/// `spool` is as in [`normalize`]. Every layer is checked; nothing that was written is to be used unless this
+/// returns `Ok`.
+pub fn flatten<S: Read + Write + Seek>(
+    layers: &[Base<'_>],
+    epoch: i64,
+    spool: S,
+    mut out: impl Write,
+) -> Result<(), NormalizeError> {
+    let mut spool = Spool { file: BufWriter::with_capacity(256 << 10, spool), end: 0 };
+    let mut tree = Tree::new();
+    for layer in layers {
+        apply(&mut tree, &layer.source, &layer.diff_id, &mut |entry, content| {
+            spool.keep(entry, content, epoch, false)
+        })?;
+    }
+    write_archive(&tree, &plan::Changes::All, &mut spool.into_reader()?, epoch, &mut out)?;
+    out.flush().map_err(|source| NormalizeError::Io { action: "write the archive", source })
+}
+
 /// The config, refused where it does not list the layers that there are.
 fn parse_config(image: &EngineImage<'_>) -> Result<EngineConfig, NormalizeError> {
     let engine = EngineConfig::parse(image.config)?;
@@ -267,11 +287,28 @@ fn write_layer<S: Read + Seek>(
     let io = |source| NormalizeError::Io { action: "write the layer", source };
     let stored = Hashing::new(blob);
     let mut archive = Hashing::new(Compressor::new(stored, options.compression, options.threads).map_err(io)?);
+    write_archive(tree, changes, contents, options.epoch, &mut archive)?;
+    let (compressor, diff_id, _) = archive.finish();
+    let (mut blob, digest, size) = compressor.finish().map_err(io)?.finish();
+    blob.flush().map_err(io)?;
+    let descriptor = Descriptor::new(options.compression.media_type(), digest, size);
+    Ok(CanonicalLayer { descriptor, diff_id, base: false })
+}
+
+/// The entries and the end of a canonical archive.
+fn write_archive<S: Read + Seek>(
+    tree: &Tree,
+    changes: &plan::Changes<'_>,
+    contents: &mut Contents<S>,
+    epoch: i64,
+    out: &mut impl Write,
+) -> Result<(), NormalizeError> {
+    let io = |source| NormalizeError::Io { action: "write the layer", source };
     let mut firsts: BTreeMap<u32, &[u8]> = BTreeMap::new();
     for change in changes.iter(tree) {
         let (path, number) = match change {
             plan::Change::Whiteout(path) => {
-                writer::write_whiteout(&mut archive, path, options.epoch).map_err(io)?;
+                writer::write_whiteout(out, path, epoch).map_err(io)?;
                 continue;
             }
             plan::Change::Write(path, number) => (path, number),
@@ -279,15 +316,10 @@ fn write_layer<S: Read + Seek>(
         let Some((_, inode)) = tree.get(path) else { continue };
         let first = *firsts.entry(number).or_insert(path);
         let hard_link = (first != path).then_some(first);
-        let header = writer::Header { path, inode, mtime: clamped(inode, options.epoch), hard_link };
-        contents.of(inode, |content| writer::write_entry(&mut archive, &header, content))?;
+        let header = writer::Header { path, inode, mtime: clamped(inode, epoch), hard_link };
+        contents.of(inode, |content| writer::write_entry(out, &header, content))?;
     }
-    writer::write_end(&mut archive).map_err(io)?;
-    let (compressor, diff_id, _) = archive.finish();
-    let (mut blob, digest, size) = compressor.finish().map_err(io)?.finish();
-    blob.flush().map_err(io)?;
-    let descriptor = Descriptor::new(options.compression.media_type(), digest, size);
-    Ok(CanonicalLayer { descriptor, diff_id, base: false })
+    writer::write_end(out).map_err(io)
 }
 
 /// Contents on their way into the spool.

@@ -22,6 +22,8 @@ pub struct TemplateManifest {
     pub release: String,
     /// One line for a person.
     pub description: String,
+    /// The template whose image is underneath; absent: the image starts from nothing.
+    pub base: Option<String>,
     /// The platforms that it is locked and built for; at least one, sorted.
     pub platforms: Vec<Platform>,
     /// Labels of the image.
@@ -138,6 +140,7 @@ struct Wire {
     name: String,
     release: String,
     description: String,
+    base: Option<String>,
     platforms: Vec<String>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
@@ -199,6 +202,9 @@ impl Wire {
         rule("name", is_word(&self.name), &self.name)?;
         rule("release", is_release(&self.release), &self.release)?;
         rule("description", is_line(&self.description) && !self.description.is_empty(), &self.description)?;
+        if let Some(base) = &self.base {
+            rule("base (another template's name)", is_word(base) && *base != self.name, base)?;
+        }
         for (key, value) in &self.labels {
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
             rule("labels: key", !key.is_empty() && key.len() <= 128 && key.bytes().all(allowed), key)?;
@@ -222,6 +228,7 @@ impl Wire {
             name: self.name,
             release: self.release,
             description: self.description,
+            base: self.base,
             platforms,
             labels: self.labels,
             user: self.user.into_user()?,
@@ -424,6 +431,8 @@ network = "none"
             ("\"tiny\"", "\"../tiny\""),
             ("\"tiny\"", "\"\""),
             ("\"1.0\"", "\"1.0/x\""),
+            ("platforms =", "base = \"tiny\"\nplatforms ="),
+            ("platforms =", "base = \"../base\"\nplatforms ="),
             ("[\"linux/amd64\"]", "[]"),
             ("[\"linux/amd64\"]", "[\"linux/amd64\", \"linux/amd64\"]"),
             ("[\"linux/amd64\"]", "[\"linux/arm64\", \"linux/arm64/v8\"]"),

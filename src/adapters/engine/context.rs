@@ -7,11 +7,14 @@ use super::Workplace;
 use crate::adapters::state::StateError;
 use crate::class::{Class, Classified};
 use crate::deb::{self, Bootstrap, Control, DebError};
-use crate::lockfile::{FILE_NAME, Input, Kind};
+use crate::lockfile::{Input, Kind};
 use crate::template::Template;
 
 /// The folder of the context that belongs to bulla: locked inputs, and what is made of them.
 const INPUTS: &str = "inputs";
+
+/// Where the file system of the base goes, as one archive.
+pub const BASE: &str = "inputs/base.tar";
 
 /// Why there is no context to build from.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +55,7 @@ impl Classified for ContextError {
 /// Fills the context of a build. `inputs` are the locked files, each where the content store has it; every one is
 /// hashed again on its way in.
 pub fn fill(place: &Workplace, template: &Template, inputs: &[(Input, PathBuf)]) -> Result<(), ContextError> {
-    for (path, file) in template.files.iter().filter(|(path, _)| path.as_str() != FILE_NAME) {
+    for (path, file) in template.sources() {
         let name = path.rsplit('/').next().unwrap_or(path);
         // Engines differ in which of these they obey, and how.
         if name.ends_with("dockerignore") || name.ends_with("containerignore") {
@@ -71,7 +74,9 @@ pub fn fill(place: &Workplace, template: &Template, inputs: &[(Input, PathBuf)])
             debs.push((input.display(), place.context().join(INPUTS).join(folder).join(file)));
         }
     }
-    if debs.is_empty() { Ok(()) } else { bootstrap(place, &debs) }
+    place.folder(&format!("{INPUTS}/deb"))?;
+    // Over a base there is a dpkg already.
+    if debs.is_empty() || template.manifest.base.is_some() { Ok(()) } else { bootstrap(place, &debs) }
 }
 
 /// Writes `inputs/bootstrap.tar`: the unpacked essential packages, in which dpkg can run.

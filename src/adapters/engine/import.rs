@@ -11,7 +11,7 @@ use super::EngineError;
 use crate::adapters::state::{self, StateError};
 use crate::content::{self, ContentError, Digest, Hashing, limits};
 use crate::json::{self, Obj, Shape};
-use crate::oci::{Descriptor, ImageConfig, Manifest, Platform, names};
+use crate::oci::{Descriptor, ImageConfig, ImageManifest, Manifest, Platform, names};
 
 /// An image as an engine made it, on disk: not yet canonical.
 #[derive(Debug, Clone)]
@@ -87,8 +87,19 @@ pub fn docker_archive(from: impl Read, blobs: &Path) -> Result<EngineImage, Engi
     assemble(config, digest, stored.collect::<Result<Vec<_>, EngineError>>()?)
 }
 
+/// Reads an image that buildah or podman wrote into a folder of this build's own: `manifest.json`, and beside it every
+/// blob under the hex digits of its digest (containers-transports(5), `dir:`).
+pub fn folder(dir: &Path) -> Result<EngineImage, EngineError> {
+    let raw = state::read_file(&dir.join("manifest.json"), limits::MANIFEST)?;
+    let Manifest::Image(manifest) = Manifest::parse(&raw, None)? else {
+        return Err(refused("the folder has no image".to_owned()));
+    };
+    of_manifest(dir, &manifest, Digest::of(&raw))
+}
+
 /// Reads an OCI layout that an engine wrote into a folder of this build's own.
 pub fn layout(dir: &Path) -> Result<EngineImage, EngineError> {
+    let blobs = dir.join("blobs/sha256");
     let index = state::read_file(&dir.join("index.json"), limits::MANIFEST)?;
     let mut manifest = Manifest::parse(&index, Some(names::INDEX))?;
     let mut digest = Digest::of(&index);
@@ -100,14 +111,10 @@ pub fn layout(dir: &Path) -> Result<EngineImage, EngineError> {
             return Err(refused(format!("the layout has {} images", images.len())));
         };
         digest = one.digest;
-        let raw = blob(dir, one)?.read(limits::MANIFEST)?;
+        let raw = blob(&blobs, one)?.read(limits::MANIFEST)?;
         manifest = Manifest::parse(&raw, Some(&one.media_type.clone()))?;
     }
-    let manifest = manifest.into_image()?;
-    let config = blob(dir, &manifest.config)?.read(limits::CONFIG)?;
-    let layer = |layer: &Descriptor| Ok((layer.media_type.clone(), blob(dir, layer)?));
-    let layers: Vec<_> = manifest.layers.iter().map(layer).collect::<Result<_, EngineError>>()?;
-    assemble(config, digest, layers)
+    of_manifest(&blobs, &manifest.into_image()?, digest)
 }
 
 /// Reads an OCI layout in a tar file. It is unpacked below `dir`, which is created, by digest alone.
@@ -117,6 +124,13 @@ pub(crate) fn layout_tar(path: &Path, dir: &Path) -> Result<EngineImage, EngineE
     let index = files.get("index.json").ok_or_else(|| refused("there is no index.json in it".to_owned()))?;
     state::write_file(&dir.join("index.json"), &index.read(limits::MANIFEST)?)?;
     layout(dir)
+}
+
+fn of_manifest(blobs: &Path, manifest: &ImageManifest, digest: Digest) -> Result<EngineImage, EngineError> {
+    let config = blob(blobs, &manifest.config)?.read(limits::CONFIG)?;
+    let layer = |layer: &Descriptor| Ok((layer.media_type.clone(), blob(blobs, layer)?));
+    let layers: Vec<_> = manifest.layers.iter().map(layer).collect::<Result<_, EngineError>>()?;
+    assemble(config, digest, layers)
 }
 
 fn assemble(config: Vec<u8>, digest: Digest, layers: Vec<(String, Stored)>) -> Result<EngineImage, EngineError> {
@@ -210,7 +224,7 @@ fn unpack(from: impl Read, blobs: &Path) -> Result<BTreeMap<String, Stored>, Eng
 
 /// The blob that a descriptor names, hashed now.
 fn blob(dir: &Path, descriptor: &Descriptor) -> Result<Stored, EngineError> {
-    let path = dir.join("blobs/sha256").join(descriptor.digest.hex());
+    let path = dir.join(descriptor.digest.hex());
     let file = fs::File::open(&path).map_err(StateError::io("read", &path))?;
     let mut hashing = Hashing::new(file.take(descriptor.size.saturating_add(1)));
     io::copy(&mut hashing, &mut io::sink()).map_err(StateError::io("read", &path))?;

@@ -32,8 +32,9 @@ pub struct Job {
 pub enum Output {
     /// A docker archive, on standard output of this program.
     Archive(Invocation),
-    /// An OCI layout in this folder, once this program has run.
-    Layout(Invocation, PathBuf),
+    /// The image's own documents and layers in this folder, once this program has run. Not an OCI layout: on its way
+    /// into one the config would lose its HEALTHCHECK, which only docker's form has.
+    Folder(Invocation, PathBuf),
     /// An OCI layout in this tar file, written by the build itself.
     LayoutTar(PathBuf),
 }
@@ -113,7 +114,7 @@ impl Engine {
 
     fn plan_buildah(&self, job: &Job, storage: &str, rootless: bool) -> Plan {
         let mut words = self.build_words(job);
-        words.splice(1..1, ["--isolation", "chroot", "--format", "oci", "--layers=false"].map(OsString::from));
+        words.splice(1..1, ["--isolation", "chroot", "--format", "docker", "--layers=false"].map(OsString::from));
         words.extend(["--http-proxy=false", "--identity-label=false", "--pull=false"].map(OsString::from));
         words.extend(["--platform".into(), job.platform.to_string().into()]);
         words.extend(["--tag".into(), job.tag.clone().into(), job.context.clone().into()]);
@@ -121,12 +122,12 @@ impl Engine {
         let to = job.work.join("image");
         let push = self.push_words(job, &to);
         let clean_up = self.remove_storage(job, rootless);
-        Plan { build, output: Output::Layout(self.isolated(job, storage, rootless, push), to), clean_up }
+        Plan { build, output: Output::Folder(self.isolated(job, storage, rootless, push), to), clean_up }
     }
 
     fn plan_podman(&self, job: &Job, storage: &str, rootless: bool) -> Plan {
         let mut words = self.build_words(job);
-        words.splice(1..1, ["--format", "oci", "--layers=false"].map(OsString::from));
+        words.splice(1..1, ["--format", "docker", "--layers=false"].map(OsString::from));
         words.extend(["--http-proxy=false", "--identity-label=false", "--pull=false"].map(OsString::from));
         words.extend(["--platform".into(), job.platform.to_string().into()]);
         words.extend(["--tag".into(), job.tag.clone().into(), job.context.clone().into()]);
@@ -136,14 +137,13 @@ impl Engine {
             self.with_env(Invocation::new(&self.program, all), job)
         };
         let to = job.work.join("image");
-        let output = Output::Layout(run(self.push_words(job, &to)), to);
+        let output = Output::Folder(run(self.push_words(job, &to)), to);
         Plan { build: run(words), output, clean_up: self.remove_storage(job, rootless) }
     }
 
     fn push_words(&self, job: &Job, to: &Path) -> Vec<OsString> {
-        let mut target = OsString::from("oci:");
+        let mut target = OsString::from("dir:");
         target.push(to);
-        target.push(":image");
         let mut words: Vec<OsString> = vec!["push".into()];
         if matches!(self.builder, Builder::Buildah { .. }) {
             words.push("--disable-compression".into()); // podman has no such word and compresses
@@ -216,7 +216,7 @@ mod tests {
         let mut lines = vec![plan.build.display()];
         match &plan.output {
             Output::Archive(invocation) => lines.push(invocation.display()),
-            Output::Layout(invocation, dir) => lines.push(format!("{} > {}", invocation.display(), dir.display())),
+            Output::Folder(invocation, dir) => lines.push(format!("{} > {}", invocation.display(), dir.display())),
             Output::LayoutTar(path) => lines.push(format!("> {}", path.display())),
         }
         lines.extend(plan.clean_up.iter().map(Invocation::display));
@@ -245,10 +245,10 @@ mod tests {
     #[test]
     fn runs_buildah_in_a_network_namespace_of_its_own() {
         let storage = "--root /w/storage --runroot /r/run --storage-driver overlay";
-        let build = "build --isolation chroot --format oci --layers=false --no-cache --file /w/context/Dockerfile \
+        let build = "build --isolation chroot --format docker --layers=false --no-cache --file /w/context/Dockerfile \
                      --build-arg SOURCE_DATE_EPOCH=1760000000 --label \"a.b=c d\" --http-proxy=false \
                      --identity-label=false --pull=false --platform linux/amd64 --tag localhost/bulla-build:abc /w/context";
-        let push = "push --disable-compression localhost/bulla-build:abc oci:/w/image:image > /w/image";
+        let push = "push --disable-compression localhost/bulla-build:abc dir:/w/image > /w/image";
         let buildah = |rootless| Builder::Buildah { storage: "overlay".into(), rootless };
         let inner = format!("unshare --net --mount -- /bin/buildah {storage}");
         let seen = text(&engine("/bin/buildah", buildah(false)));

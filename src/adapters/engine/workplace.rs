@@ -104,6 +104,22 @@ impl Workplace {
         Ok(content::expect(&from.display().to_string(), (digest, size), (actual, actual_size))?)
     }
 
+    /// Makes a folder of the context, unless it is there.
+    pub fn folder(&self, path: &str) -> Result<(), StateError> {
+        self.folder_at(&self.context().join(path))
+    }
+
+    fn folder_at(&self, path: &Path) -> Result<(), StateError> {
+        let context = self.context();
+        let mut folders: Vec<_> = path.ancestors().take_while(|folder| *folder != context).collect();
+        folders.reverse();
+        for folder in folders {
+            state::create_dir(folder)?;
+            set_mode(folder, 0o755)?;
+        }
+        Ok(())
+    }
+
     /// Puts a file into the context that is written piece by piece. The same path twice is refused.
     pub fn put_with(
         &self,
@@ -111,14 +127,8 @@ impl Workplace {
         mode: u32,
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<(), StateError> {
-        let context = self.context();
-        let path = context.join(path);
-        let mut folders: Vec<_> = path.ancestors().skip(1).take_while(|folder| *folder != context).collect();
-        folders.reverse();
-        for folder in folders {
-            state::create_dir(folder)?;
-            set_mode(folder, 0o755)?;
-        }
+        let path = self.context().join(path);
+        self.folder_at(path.parent().unwrap_or(&path))?;
         let failed = |error| StateError::io("write", &path)(error);
         let mut file = File::options().write(true).create_new(true).open(&path).map_err(failed)?;
         write(&mut file).map_err(failed)?;
