@@ -104,23 +104,17 @@ fn policy_json(policy: &Policy) -> Value {
 }
 
 fn check_json(check: &Check, of_project: bool) -> Value {
-    let mut document = object!({
+    object!({
         "requirement": check.requirement,
+        "policy": if of_project { "project" } else { "own" },
         "code": check.code,
         "class": check.class.map(Class::as_str),
         "status": check.status.as_str(),
         "message": check.message,
         "attestation": check.attestation,
-    });
-    for (name, texts) in [("found", &check.found), ("wanted", &check.wanted)] {
-        if !texts.is_empty() {
-            document[name] = object!(texts);
-        }
-    }
-    if of_project {
-        document["policy"] = object!("project");
-    }
-    document
+        "found": check.found,
+        "wanted": check.wanted,
+    })
 }
 
 fn attestation_json(attested: &Attested) -> Value {
@@ -196,4 +190,94 @@ fn claims_json(claims: &Claims) -> Map<String, Value> {
     ];
     let stated = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), object!(value.as_ref()?))));
     stated.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bulla::content::Digest;
+    use bulla::policy::verdict::Subject;
+    use bulla::verify::evidence_of;
+
+    use super::*;
+
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/policy/");
+    const NAME: &str = "ghcr.io/acme/agent-templates/base";
+    const DIGEST: &str = "sha256:95c7411dfa12758009352013c7ba002cab62a9381d87227e163005035bfb8f0d";
+
+    fn file(name: &str) -> Vec<u8> {
+        std::fs::read(format!("{FOLDER}{name}")).unwrap()
+    }
+
+    /// The verdict about what a workflow signed, under a policy whose text was changed.
+    fn verdict(change: &dyn Fn(String) -> String) -> Value {
+        let text = change(String::from_utf8(file("workflow.toml")).unwrap());
+        let policy = Policy::parse(&text, "workflow.toml", &|name| Ok(file(name))).unwrap();
+        let digest: Digest = DIGEST.parse().unwrap();
+        let subject = Subject {
+            name: NAME.to_owned(),
+            reference: None,
+            digest,
+            manifest: digest,
+            config: digest,
+            platform: "linux/amd64".parse().unwrap(),
+        };
+        let bundle = file("../attestation/keyless-rekor1.bundle.json");
+        let now: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
+        let verdict = policy.evaluate(&evidence_of(subject, &[bundle]), now).unwrap();
+        let question = Question { image: NAME.to_owned(), ..Question::default() };
+        let document = verdict_json(&question, Some(&policy), Ok(&verdict), now);
+        let schema = include_str!("../../docs/verdict.schema.json");
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}\n{document:#}");
+        let known = schema["$defs"]["certificate"]["properties"].as_object().unwrap();
+        for attested in document["attestations"].as_array().unwrap() {
+            for name in attested["signer"]["certificate"].as_object().unwrap().keys() {
+                assert!(known.contains_key(name), "{name} is not in the schema");
+            }
+        }
+        document
+    }
+
+    #[test]
+    fn a_certificate_is_told_with_all_that_it_says() {
+        let document = verdict(&|text| text);
+        assert_eq!(document["admitted"], true, "{document:#}");
+        let attested = &document["attestations"][0];
+        assert_eq!(attested["signer"]["kind"], "uri");
+        let certificate = &attested["signer"]["certificate"];
+        for (name, value) in [
+            ("sourceRepositoryURI", "https://github.com/acme/agent-templates"),
+            ("sourceRepositoryRef", "refs/heads/main"),
+            ("sourceRepositoryIdentifier", "123456"),
+            ("sourceRepositoryOwnerIdentifier", "654321"),
+            ("buildTrigger", "push"),
+            ("runnerEnvironment", "github-hosted"),
+            ("runInvocationURI", "https://github.com/acme/agent-templates/actions/runs/9001/attempts/1"),
+        ] {
+            assert_eq!(certificate[name], value);
+        }
+        assert_eq!(certificate.get("deploymentEnvironment"), None);
+        assert!(attested["time"].is_string() && attested["logIndex"].is_u64(), "{attested:#}");
+        assert_eq!(attested["logId"].as_str().unwrap().len(), 64);
+        assert_eq!(attested["trustRoot"], document["trustRoot"]);
+    }
+
+    #[test]
+    fn a_denial_names_the_identity_that_was_found_and_the_one_that_was_asked_for() {
+        for (from, to, code) in [
+            ("refs/heads/main", "refs/tags/v*", "ref"),
+            ("\"acme/agent-templates\"", "\"acme/other\"", "signer-workflow"),
+            ("123456", "1", "repository-id"),
+            ("[\"push\"]", "[\"release\"]", "trigger"),
+        ] {
+            let document = verdict(&|text| text.replace(from, to));
+            let check = &document["checks"][0];
+            assert_eq!((&check["code"], &document["admitted"]), (&object!(code), &object!(false)), "{document:#}");
+            let found = check["found"][0].as_str().unwrap();
+            assert!(found.contains("build.yml@refs/heads/main (by https://token.actions"), "{found}");
+            assert_eq!(check["wanted"].as_array().unwrap().len(), 1);
+        }
+    }
 }

@@ -21,5 +21,8 @@ mod launching;
 mod names;
 mod output;
 mod policies;
+mod project;
 mod registries;
 mod remembered;
+mod reporting;
+mod sealed;

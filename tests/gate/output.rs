@@ -169,7 +169,7 @@ fn the_json_verdict_has_its_fields_whatever_the_exit_code() {
         assert!(verdict["policy"]["sha256"].as_str().unwrap().starts_with("sha256:"));
         for check in verdict["checks"].as_array().unwrap() {
             let known: Vec<&str> = check.as_object().unwrap().keys().map(String::as_str).collect();
-            assert_eq!(known.len(), 6, "{known:?}");
+            assert_eq!(known.len(), 9, "{known:?}");
             assert_eq!(check["class"].is_null(), check["status"] == "pass");
         }
         for attested in verdict["attestations"].as_array().unwrap() {

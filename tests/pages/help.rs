@@ -4,7 +4,7 @@ use crate::place::Place;
 use crate::root;
 
 /// Every command with a page of its own.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 23] = [
     "",
     "verify",
     "launch",
@@ -25,6 +25,8 @@ const COMMANDS: [&str; 21] = [
     "policy",
     "policy check",
     "policy explain",
+    "policy test",
+    "policy sign",
     "doctor",
 ];
 

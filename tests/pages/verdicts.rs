@@ -52,7 +52,11 @@ fn signed() -> Place {
     )
     .unwrap();
     std::fs::write(place.path("broken.toml"), "version = 2\n").unwrap();
+    std::fs::create_dir(place.path(".bulla")).unwrap();
+    std::fs::write(place.path(".bulla/policy.toml"), require("\"signature\"").replace("127.0.0.1:*", "10.0.0.1:*"))
+        .unwrap();
     place.run("bulla key generate --output bulla && bulla key generate --output other");
+    place.run("cp bulla.pub .bulla/");
     place.run("cp -R base.oci bare.oci && bulla sign oci:base.oci --key bulla.key");
     place.run("bulla sbom oci:base.oci -o sbom.json");
     place.run("bulla attest oci:base.oci --key bulla.key --type spdx --predicate sbom.json");
@@ -72,6 +76,10 @@ fn every_verdict_is_as_the_schema_says() {
         ("bulla verify oci:base.oci --key other.pub --json", 1, "invalid-signature"),
         ("bulla verify oci:base.oci --key bulla.pub --require signature --as ghcr.io/acme/base --json", 0, "verified"),
         ("bulla verify oci:base.oci --json", 1, "no-rule"),
+        ("bulla verify oci:base.oci --policy policy.toml --project --json", 0, "verified"),
+        ("bulla verify oci:base.oci --key bulla.pub --require signature --project --json", 0, "verified"),
+        ("bulla verify oci:bare.oci --policy policy.toml --project --json", 1, "no-attestation"),
+        ("bulla verify $REGISTRY/acme/base:1.0 --policy policy.toml --project --json", 1, "no-rule"),
     ] {
         let output = place.sh(line);
         let verdict = document(&String::from_utf8(output.stdout).unwrap(), &schemas);
@@ -115,9 +123,18 @@ fn k12_an_admitted_verdict_names_what_satisfied_each_requirement() {
 #[test]
 fn errors_are_verdicts_too() {
     let (place, schemas) = (signed(), schemas());
+    let pinned = format!("bulla verify oci:base.oci --policy policy.toml --policy-sha256 {} --json", "0".repeat(64));
     for (line, exit, class, code) in [
         ("bulla verify alpine --json", 2, "REF", "unknown-template"),
         ("bulla verify oci:base.oci --policy broken.toml --json", 2, "POLICY", "malformed-policy"),
+        ("bulla verify oci:base.oci --policy policy.toml --project=.. --json", 2, "POLICY", "malformed-policy"),
+        (&pinned, 2, "POLICY", "policy-pin"),
+        (
+            "bulla verify oci:base.oci --policy policy.toml --policy-signer bulla.pub --json",
+            2,
+            "POLICY",
+            "policy-signature",
+        ),
         ("bulla verify oci:absent --policy policy.toml --json", 3, "REGISTRY", "not-found"),
         ("bulla verify $REGISTRY/acme/absent:1.0 --policy policy.toml --json", 3, "REGISTRY", "not-found"),
     ] {
