@@ -4,6 +4,7 @@ mod inputs;
 mod judge;
 mod make;
 mod start;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,19 +14,20 @@ use std::path::{Path, PathBuf};
 use bulla::adapters::layout::Layout;
 use bulla::adapters::registry::{Credentials, Registry, RegistryOptions};
 use bulla::adapters::state;
+use bulla::adapters::trust::{Repository, Roots};
 use bulla::adapters::{Served, Store};
 use bulla::content::limits;
 use bulla::home;
 use bulla::policy::signer::TrustedSigner;
 use bulla::policy::{Policy, Requirement};
 use bulla::reference::{ImageName, LayoutImage, PinnedReference};
-use bulla::sigstore::{PublicKey, TrustRoot};
+use bulla::sigstore::{Instance, PublicKey, TrustRoot};
 use bulla::template::Template;
 use bulla::verify::Target;
 use clap::CommandFactory as _;
 use jiff::Timestamp;
 
-use crate::cli::{Cli, Command, KeyCommand, PolicyArgs, PolicyCommand, RegistryArgs, SourceArgs};
+use crate::cli::{Cli, Command, KeyCommand, PolicyArgs, PolicyCommand, RegistryArgs, SourceArgs, TrustCommand};
 use crate::report::{Exit, Failure, Question, failure_text};
 
 /// What a run knows of the machine: read once, in `main`.
@@ -44,6 +46,23 @@ impl World {
 
     fn cache(&self) -> Result<PathBuf, Failure> {
         Ok(state::cache_dir(|name| self.var(name))?)
+    }
+
+    /// The trust roots of this machine.
+    fn roots(&self) -> Roots {
+        Roots::kept_in(state::state_dir(|name| self.var(name)).map(|dir| dir.join("trust")))
+    }
+
+    /// The newest root of an instance that is here.
+    fn root_of(&self, instance: Instance) -> Result<TrustRoot, Failure> {
+        let repository = match instance {
+            Instance::GitHub => Repository::github(),
+            Instance::PublicGood | Instance::Custom => Repository::public_good(),
+        };
+        match self.roots().current(&repository)? {
+            Some(root) => Ok(root),
+            None => Ok(TrustRoot::public_good()?),
+        }
     }
 
     fn registry(&self, args: &RegistryArgs, offline: bool) -> Registry {
@@ -77,6 +96,8 @@ pub(crate) fn run(cli: Cli, world: &World) -> u8 {
         Command::Policy(PolicyCommand::Explain { image, policy }) => {
             judge::explain_policy(&image, policy.as_deref(), world)
         }
+        Command::Trust(TrustCommand::Show(args)) => trust::show(&args, world),
+        Command::Trust(TrustCommand::Update(args)) => trust::update(&args, world),
         Command::Doctor => start::doctor(world),
         Command::Completions { shell } => {
             let mut page = Vec::new();
@@ -194,8 +215,13 @@ fn parse_image(text: &str) -> Result<ImageName, Failure> {
     Ok(ImageName::parse(text, |word| Template::bundled_names().contains(&word))?)
 }
 
-/// The policy that applies: the one that was named, else the user's, else the system's, else the one inside bulla.
+/// The policy that applies, under the newest trust roots that are here.
 fn chosen_policy(args: &PolicyArgs, world: &World) -> Result<Policy, Failure> {
+    find_policy(args, world)?.with_roots(|instance| world.root_of(instance))
+}
+
+/// The policy that was named, else the user's, else the system's, else the one inside bulla.
+fn find_policy(args: &PolicyArgs, world: &World) -> Result<Policy, Failure> {
     if let Some(signer) = named_signer(args)? {
         let names = if args.require.is_empty() {
             ["signature", "provenance", "sbom"].map(str::to_owned).to_vec()
@@ -229,7 +255,10 @@ fn named_signer(args: &PolicyArgs) -> Result<Option<TrustedSigner>, Failure> {
         return Ok(Some(TrustedSigner::Key { key, name: file.display().to_string(), log: None }));
     }
     let (Some(identity), Some(issuer)) = (&args.identity, &args.issuer) else { return Ok(None) };
-    let root = TrustRoot::public_good()?.into();
+    let root = match &args.trusted_root {
+        Some(file) => read_root(file)?.into(),
+        None => TrustRoot::public_good()?.into(),
+    };
     Ok(Some(TrustedSigner::Exact { root, issuer: issuer.clone(), identity: identity.clone() }))
 }
 
@@ -237,6 +266,12 @@ fn read_public_key(file: &Path) -> Result<PublicKey, Failure> {
     let pem = state::read_file(file, limits::KEY).map_err(|error| Failure::usage(error.to_string()))?;
     let pem = String::from_utf8_lossy(&pem);
     PublicKey::from_pem(&pem).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
+}
+
+/// A trust root in a file that was named on the command line.
+fn read_root(file: &Path) -> Result<TrustRoot, Failure> {
+    let json = state::read_file(file, limits::TRUST_ROOT).map_err(|error| Failure::usage(error.to_string()))?;
+    TrustRoot::parse(&json, &file.display().to_string()).map_err(|error| Failure::usage(error.to_string()))
 }
 
 fn read_policy(file: &Path) -> Result<Policy, Failure> {

@@ -6,10 +6,12 @@
 mod document;
 pub mod pattern;
 mod predicate;
+mod root_age;
 pub mod signer;
 pub mod verdict;
 
 pub use document::{Load, requirements};
+pub use root_age::RootAge;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -87,6 +89,8 @@ pub struct Rule {
     pub signers: Vec<TrustedSigner>,
     /// Which forms of evidence count.
     pub formats: Formats,
+    /// How old the trust roots of public instances may be.
+    pub root_age: RootAge,
     provenance: ProvenanceRule,
     sbom: SbomRule,
 }
@@ -359,6 +363,7 @@ impl Rule {
                 .map_err(|rejection| Reason::of(&rejection))
                 .and_then(|attestation| {
                     signer.check(attestation.signer())?;
+                    self.root_age.check(signer, now)?;
                     self.check_age(&attestation, now)?;
                     self.check_predicate(requirement, &attestation, subject)?;
                     Ok(attestation)

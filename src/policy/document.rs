@@ -13,7 +13,7 @@ use crate::content::Digest;
 use crate::policy::pattern::Pattern;
 use crate::policy::predicate::{ProvenanceRule, SbomRule};
 use crate::policy::signer::TrustedSigner;
-use crate::policy::{Mode, Policy, PolicyError, Rebuild, Requirement, Rule, Withdrawn};
+use crate::policy::{Mode, Policy, PolicyError, Rebuild, Requirement, RootAge, Rule, Withdrawn, root_age};
 use crate::reference::Repository;
 use crate::sbom;
 use crate::sigstore::Formats;
@@ -29,6 +29,14 @@ struct WirePolicy {
     rule: Vec<WireRule>,
     #[serde(default)]
     deny: Vec<WireDeny>,
+    trust: Option<WireTrust>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct WireTrust {
+    warn_age: Option<String>,
+    max_age: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -95,12 +103,24 @@ pub(super) fn read(text: &str, origin: &str, load: Load<'_>) -> Result<Policy, P
         }
         rules.push(rule);
     }
+    if let Some(trust) = wire.trust {
+        read_trust(trust).and_then(|age| root_age::apply(age, &mut rules)).map_err(malformed)?;
+    }
     let mut withdrawn = Vec::new();
     for (index, entry) in wire.deny.into_iter().enumerate() {
         let digest = entry.digest.parse().map_err(|error| malformed(format!("deny {index}: {error}")))?;
         withdrawn.push(Withdrawn { digest, reason: entry.reason });
     }
     Ok(Policy { origin: origin.to_owned(), sha256: Digest::of(text.as_bytes()), rules, withdrawn })
+}
+
+fn read_trust(wire: WireTrust) -> Result<RootAge, String> {
+    let read = |field: &str, written: Option<String>| written.map(|written| duration(field, &written)).transpose();
+    let age = RootAge { warn: read("trust.warn-age", wire.warn_age)?, max: read("trust.max-age", wire.max_age)? };
+    if age == RootAge::default() {
+        return Err("trust: it says nothing; write warn-age or max-age".to_owned());
+    }
+    Ok(age)
 }
 
 pub(super) fn of_signer(signer: TrustedSigner, require: Vec<Requirement>) -> Policy {
@@ -115,6 +135,7 @@ pub(super) fn of_signer(signer: TrustedSigner, require: Vec<Requirement>) -> Pol
         max_age: None,
         signers: vec![signer],
         formats: Formats::default(),
+        root_age: RootAge::default(),
         provenance: ProvenanceRule::default(),
         sbom: SbomRule::default(),
     };
@@ -174,8 +195,9 @@ fn read_rule(wire: WireRule, load: Load<'_>) -> Result<Rule, String> {
             sbom.min_packages = least;
         }
     }
-    let max_age = wire.max_age.map(|age| duration(&age)).transpose()?;
-    Ok(Rule { images, mode, require, rebuild, max_age, signers, formats, provenance, sbom })
+    let max_age = wire.max_age.map(|age| duration("max-age", &age)).transpose()?;
+    let root_age = RootAge::default();
+    Ok(Rule { images, mode, require, rebuild, max_age, signers, formats, root_age, provenance, sbom })
 }
 
 fn requirement(name: &str) -> Result<Requirement, String> {
@@ -279,8 +301,8 @@ fn asked_for(require: &[Requirement], requirement: &Requirement, section: &str) 
 }
 
 /// `180d`, `12h`, `30m`: a whole number and one unit.
-fn duration(written: &str) -> Result<SignedDuration, String> {
-    let malformed = || format!("max-age: {written:?} is not a time such as 180d, 12h or 30m");
+fn duration(field: &str, written: &str) -> Result<SignedDuration, String> {
+    let malformed = || format!("{field}: {written:?} is not a time such as 180d, 12h or 30m");
     let unit = written.chars().last().ok_or_else(malformed)?;
     let number = &written[..written.len() - unit.len_utf8()];
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -21,3 +21,4 @@ mod output;
 mod policies;
 mod registries;
 mod remembered;
+mod trust;

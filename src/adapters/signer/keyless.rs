@@ -112,7 +112,7 @@ fn unusable(error: impl std::error::Error) -> SignerError {
 }
 
 /// An error with everything that caused it: the outermost alone says which service, not what happened.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(in crate::adapters) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -124,7 +124,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// https, or http to a literal loopback address.
-fn is_safe(url: &str) -> bool {
+pub(in crate::adapters) fn is_safe(url: &str) -> bool {
     let Ok(url) = sigstore_sign::reqwest::Url::parse(url) else { return false };
     let loopback = is_loopback_host(url.host_str().unwrap_or_default());
     url.username().is_empty() && (url.scheme() == "https" || (url.scheme() == "http" && loopback))
