@@ -1,5 +1,6 @@
 //! The binary's glue: from what was typed to one call of a verb, and from its answer to what is shown.
 
+mod author;
 mod inputs;
 mod judge;
 mod make;

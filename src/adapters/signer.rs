@@ -85,6 +85,37 @@ impl Classified for SignerError {
     }
 }
 
+/// Whoever signs.
+#[derive(Debug, Clone, Copy)]
+pub enum Author<'a> {
+    /// The holder of a key.
+    Key(&'a PrivateKey),
+    /// Whom an identity token names.
+    Keyless(&'a keyless::Keyless),
+}
+
+impl Author<'_> {
+    /// Signs a Statement v1 and returns a bundle v0.3, which our own judge has accepted.
+    pub fn sign_statement(self, statement: &[u8]) -> Result<Vec<u8>, SignerError> {
+        match self {
+            Self::Key(key) => key.sign_statement(statement),
+            Self::Keyless(keyless) => keyless.sign_statement(statement),
+        }
+    }
+}
+
+impl<'a> From<&'a PrivateKey> for Author<'a> {
+    fn from(key: &'a PrivateKey) -> Self {
+        Self::Key(key)
+    }
+}
+
+impl<'a> From<&'a keyless::Keyless> for Author<'a> {
+    fn from(keyless: &'a keyless::Keyless) -> Self {
+        Self::Keyless(keyless)
+    }
+}
+
 /// A private key: ECDSA on P-256. It is shown to nobody and wiped when dropped.
 pub struct PrivateKey {
     pkcs8: Zeroizing<Vec<u8>>,

@@ -5,7 +5,7 @@ use std::path::Path;
 use bulla::adapters::Store as _;
 use bulla::adapters::engine::{self, Choice, Host, Workplace};
 use bulla::adapters::layout::Layout;
-use bulla::adapters::signer::PrivateKey;
+use bulla::adapters::signer::{Author, PrivateKey};
 use bulla::adapters::state;
 use bulla::attestation::predicate_types;
 use bulla::build::{self, BuildRecord, BuildRequest};
@@ -19,6 +19,7 @@ use bulla::sign::{self, Place, Signing};
 use bulla::template::Template;
 use bulla::{describe, home, verify};
 
+use super::author::Signer;
 use super::{World, has_terminal, inputs, open, parse_image, print, shout, tell};
 use crate::cli::{
     AttestArgs, BuildArgs, DiffArgs, EngineName, InputArgs, PublishArgs, SbomArgs, SbomForm, SignArgs, SourceArgs,
@@ -94,8 +95,8 @@ pub(crate) fn public_key(file: &Path, world: &World) -> Result<Exit, Failure> {
 }
 
 pub(crate) fn sign(args: &SignArgs, world: &World) -> Result<Exit, Failure> {
-    let key = private_key(&args.key, world)?;
-    attach(&args.image, &args.source, &key, world, |signing| signing.sign())
+    let signer = Signer::read(&args.author, args.source.offline, world)?;
+    attach(&args.image, &args.source, signer.author(), world, |signing| signing.sign())
 }
 
 pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> {
@@ -112,15 +113,15 @@ pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> 
     };
     let predicate = state::read_file(&args.predicate, bulla::sbom::limits::DOCUMENT)
         .map_err(|error| Failure::usage(error.to_string()))?;
-    let key = private_key(&args.key, world)?;
-    attach(&args.image, &args.source, &key, world, |signing| signing.attest(predicate_type, &predicate))
+    let signer = Signer::read(&args.author, args.source.offline, world)?;
+    attach(&args.image, &args.source, signer.author(), world, |signing| signing.attest(predicate_type, &predicate))
 }
 
 /// Finds the image by digest or in a layout, and lets `say` make statements about it.
 fn attach(
     image: &str,
     source: &SourceArgs,
-    key: &PrivateKey,
+    author: Author<'_>,
     world: &World,
     say: impl FnOnce(&mut Signing<'_>) -> Result<bulla::content::Digest, bulla::sign::SignError>,
 ) -> Result<Exit, Failure> {
@@ -131,7 +132,7 @@ fn attach(
             let mut served = layout.manifest(&descriptor.digest)?;
             served.media_type = Some(descriptor.media_type);
             let name = source.as_name.clone().or(ref_name).unwrap_or_else(|| "unnamed".to_owned());
-            let mut signing = Signing::of(Place::Layout(&mut layout), &served, &name, key, world.now)?;
+            let mut signing = Signing::of(Place::Layout(&mut layout), &served, &name, author, world.now)?;
             (served.digest, say(&mut signing)?)
         }
         ImageName::Registry(reference) => {
@@ -145,7 +146,7 @@ fn attach(
             let (served, _) = registry.resolve(&reference)?;
             let store = registry.repository(&reference.repository);
             let name = reference.repository.to_string();
-            let mut signing = Signing::of(Place::Registry(&store), &served, &name, key, world.now)?;
+            let mut signing = Signing::of(Place::Registry(&store), &served, &name, author, world.now)?;
             (served.digest, say(&mut signing)?)
         }
         ImageName::Template(name) => {
@@ -197,7 +198,7 @@ pub(crate) fn sbom(args: &SbomArgs, world: &World) -> Result<Exit, Failure> {
 
 /// Builds, and signs what was built where a key was given.
 pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
-    let key = args.key.as_deref().map(|file| private_key(file, world)).transpose()?;
+    let mut signer = Signer::if_asked(&args.author, args.offline, world)?;
     let template = inputs::template(&args.template, args.templates_dir.as_deref())?;
     let output = args.output.clone().unwrap_or_else(|| format!("{}.oci", template.name).into());
     let bundled = args.templates_dir.is_none() && Template::bundled_names().contains(&template.name.as_str());
@@ -210,16 +211,20 @@ pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
         ..BuildRequest::new(&template, output.clone())
     };
     let mut record = run_build(&request, &args.inputs, world)?;
-    if let Some(key) = &key {
+    if args.author.keyless {
+        // A token lives for minutes, and the build may have taken longer.
+        signer = Signer::if_asked(&args.author, args.offline, world)?;
+    }
+    if let Some(signer) = &signer {
         let mut layout = Layout::open(&output)?;
         let name = home::template_image(&template.name);
-        sign::sign_build(&mut layout, &mut record, &name, key, world.now)?;
+        sign::sign_build(&mut layout, &mut record, &name, signer.author(), world.now)?;
     }
     if args.json {
         print(&String::from_utf8_lossy(&record.write()))?;
         return Ok(Exit::Done);
     }
-    let signed = if key.is_some() { "signed and attested" } else { "not signed: give --key to sign it" };
+    let signed = if signer.is_some() { "signed and attested" } else { "not signed: give --key to sign it" };
     tell(&format!(
         "built {} with {} {} from {} inputs: {} packages, {signed}",
         record.image.name, record.engine.name, record.engine.version, record.inputs.count, record.image.packages

@@ -43,7 +43,7 @@ impl Services {
 }
 
 /// Proof towards Fulcio of who signs: an OIDC token with the audience `sigstore`. Nothing here believes it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Token(IdentityToken);
 
 impl Token {
@@ -63,6 +63,27 @@ impl Token {
             Ok(None) => Err(SignerError::Token("no CI system here offers one; give it explicitly".to_owned())),
             Err(error) => Err(SignerError::Token(error.to_string())),
         }
+    }
+}
+
+/// Everything that it takes to sign without a key of one's own: one token for every statement of a run, and a new key and
+/// certificate for each.
+#[derive(Debug)]
+pub struct Keyless {
+    services: Services,
+    token: Token,
+    root: TrustRoot,
+}
+
+impl Keyless {
+    /// Signs with these services in the name of the token's owner. Nothing is handed out that `root` does not believe.
+    pub fn new(services: Services, token: Token, root: TrustRoot) -> Self {
+        Self { services, token, root }
+    }
+
+    /// Signs a Statement v1 and returns a bundle v0.3, which our own judge has accepted.
+    pub fn sign_statement(&self, statement: &[u8]) -> Result<Vec<u8>, SignerError> {
+        sign_statement(statement, &self.services, self.token.clone(), &self.root)
     }
 }
 
