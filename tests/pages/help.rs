@@ -4,7 +4,7 @@ use crate::place::Place;
 use crate::root;
 
 /// Every command with a page of its own.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 22] = [
     "",
     "verify",
     "launch",
@@ -23,6 +23,9 @@ const COMMANDS: [&str; 19] = [
     "policy",
     "policy check",
     "policy explain",
+    "trust",
+    "trust show",
+    "trust update",
     "doctor",
 ];
 
