@@ -91,7 +91,7 @@ pub(crate) fn run(cli: Cli, world: &World) -> u8 {
         Command::Publish(args) => make::publish(&args, world),
         Command::Diff(args) => make::diff(&args, world),
         Command::Sbom(args) => make::sbom(&args, world),
-        Command::Key(KeyCommand::Generate { output }) => make::generate_key(&output, world),
+        Command::Key(KeyCommand::Generate { output, key_type }) => make::generate_key(&output, key_type, world),
         Command::Key(KeyCommand::Public { key }) => make::public_key(&key, world),
         Command::Policy(PolicyCommand::Check { file }) => judge::check_policy(file.as_deref(), world),
         Command::Policy(PolicyCommand::Explain { image, policy }) => {

@@ -198,6 +198,20 @@ fn cosign_verifies_what_bulla_signs_with_a_key() {
 }
 
 #[test]
+fn cosign_verifies_signatures_by_ed25519_keys() {
+    let Some(cosign) = client(&["cosign"]) else { return };
+    let kind = "ed25519";
+    if let Some(scene) = Scene::on(true) {
+        scene.bulla(&["key", "generate", "--type", kind, "--output", "other"]);
+        let image = scene.image();
+        scene.bulla(&["sign", &image, "--key", "other.key"]);
+        let by = ["--key", "other.pub", "--insecure-ignore-tlog=true", "--trusted-root", "root.json"];
+        scene.passes(&cosign, &[&["verify"], &by[..], &[&image]].concat());
+        row("cosign", &format!("bulla signs with a key of type {kind}; `verify`; referrers API"));
+    }
+}
+
+#[test]
 fn cosign_verifies_what_bulla_signs_without_a_key() {
     let Some(cosign) = client(&["cosign"]) else { return };
     for (rekor, config) in [(1, "config1.json"), (2, "config2.json")] {

@@ -1,7 +1,5 @@
 //! Signing without a key of one's own, by the binary, against the in-process Sigstore over loopback.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 #[path = "support/cli.rs"]
 mod cli;
 #[path = "support/image.rs"]

@@ -209,6 +209,17 @@ pub(crate) struct DiffArgs {
     pub(crate) json: bool,
 }
 
+/// Kinds of keys.
+#[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
+pub(crate) enum KeyType {
+    /// ECDSA on P-256, which every client takes
+    EcdsaP256,
+    /// ECDSA on P-384
+    EcdsaP384,
+    /// Ed25519
+    Ed25519,
+}
+
 /// `bulla key`
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
@@ -217,6 +228,9 @@ pub(crate) enum KeyCommand {
         /// Name of the two files without their endings
         #[arg(long, value_name = "PREFIX", default_value = "bulla")]
         output: PathBuf,
+        /// What kind of key
+        #[arg(long = "type", value_name = "TYPE", value_enum, default_value_t = KeyType::EcdsaP256)]
+        key_type: KeyType,
     },
     /// Print the public key of a private one
     Public {

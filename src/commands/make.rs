@@ -5,7 +5,7 @@ use std::path::Path;
 use bulla::adapters::Store as _;
 use bulla::adapters::engine::{self, Choice, Host, Workplace};
 use bulla::adapters::layout::Layout;
-use bulla::adapters::signer::{Author, PrivateKey};
+use bulla::adapters::signer::{Author, KeyKind, PrivateKey};
 use bulla::adapters::state;
 use bulla::attestation::predicate_types;
 use bulla::build::{self, BuildRecord, BuildRequest};
@@ -22,7 +22,8 @@ use bulla::{describe, home, verify};
 use super::author::Signer;
 use super::{World, has_terminal, inputs, open, parse_image, print, shout, tell};
 use crate::cli::{
-    AttestArgs, BuildArgs, DiffArgs, EngineName, InputArgs, PublishArgs, SbomArgs, SbomForm, SignArgs, SourceArgs,
+    AttestArgs, BuildArgs, DiffArgs, EngineName, InputArgs, KeyType, PublishArgs, SbomArgs, SbomForm, SignArgs,
+    SourceArgs,
 };
 use crate::progress::Line;
 use crate::report::{Exit, Failure, Question};
@@ -69,7 +70,7 @@ pub(crate) fn private_key(file: &Path, world: &World) -> Result<PrivateKey, Fail
     })
 }
 
-pub(crate) fn generate_key(output: &Path, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn generate_key(output: &Path, key_type: KeyType, world: &World) -> Result<Exit, Failure> {
     let with = |ending: &str| {
         let mut name = output.as_os_str().to_owned();
         name.push(ending);
@@ -82,7 +83,11 @@ pub(crate) fn generate_key(output: &Path, world: &World) -> Result<Exit, Failure
         }
     }
     let passphrase = passphrase(world, &private.display().to_string(), true)?;
-    let key = PrivateKey::generate()?;
+    let key = PrivateKey::generate_kind(match key_type {
+        KeyType::EcdsaP256 => KeyKind::EcdsaP256,
+        KeyType::EcdsaP384 => KeyKind::EcdsaP384,
+        KeyType::Ed25519 => KeyKind::Ed25519,
+    })?;
     key.write(&private, &passphrase)?;
     state::write_file(&public, key.public_pem().as_bytes())?;
     tell(&format!("wrote {} (keep it secret) and {}", private.display(), public.display()));
