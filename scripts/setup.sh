@@ -26,7 +26,7 @@ uidmap                 newuidmap        test             containers without root
 skopeo                 skopeo           test             another reader of layouts and registries
 umoci                  umoci            test             another reader of layouts
 faketime               faketime         test             builds as if it were another day
-haproxy                haproxy          test             the socket-proxy's rules, before a real engine
+haproxy                haproxy          test             the rules of socket-proxy, before a real engine
 '
 
 if ! command -v cargo >/dev/null 2>&1 && [ ! -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then

@@ -16,6 +16,7 @@ pub mod signer;
 pub mod sources;
 pub mod state;
 pub mod templates;
+pub mod trust;
 
 use std::fs::File;
 use std::io::{Seek, Write};

@@ -3,12 +3,14 @@
 mod judge;
 mod make;
 mod start;
+mod trust;
 
 use clap::{Parser, Subcommand};
 
 pub(crate) use judge::*;
 pub(crate) use make::*;
 pub(crate) use start::*;
+pub(crate) use trust::*;
 
 /// Builds, signs, verifies and launches template images: the container images in which AI-agent sandboxes run.
 ///
@@ -62,6 +64,9 @@ pub(crate) enum Command {
     /// Look at policies
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Look at what signatures are believed on the word of, and renew it
+    #[command(subcommand)]
+    Trust(TrustCommand),
     /// Say what on this machine bulla can use
     Doctor,
     /// Print completions for a shell

@@ -1,11 +1,13 @@
 //! The binary's glue: from what was typed to one call of a verb, and from its answer to what is shown.
 
+mod author;
 mod inputs;
 mod inspect;
 mod judge;
 mod make;
 mod policies;
 mod start;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,12 +17,13 @@ use std::path::{Path, PathBuf};
 use bulla::adapters::layout::Layout;
 use bulla::adapters::registry::{Credentials, Registry, RegistryOptions};
 use bulla::adapters::state;
+use bulla::adapters::trust::{Repository, Roots};
 use bulla::adapters::{Served, Store};
 use bulla::content::limits;
 use bulla::home;
 use bulla::policy::signer::TrustedSigner;
 use bulla::reference::{ImageName, LayoutImage, PinnedReference};
-use bulla::sigstore::{PublicKey, TrustRoot};
+use bulla::sigstore::{Instance, PublicKey, TrustRoot};
 use bulla::template::Template;
 use bulla::verify::Target;
 use clap::CommandFactory as _;
@@ -28,7 +31,7 @@ use jiff::Timestamp;
 
 use policies::chosen_policy;
 
-use crate::cli::{Cli, Command, KeyCommand, PolicyArgs, PolicyCommand, RegistryArgs, SourceArgs};
+use crate::cli::{Cli, Command, KeyCommand, PolicyArgs, PolicyCommand, RegistryArgs, SourceArgs, TrustCommand};
 use crate::report::{Exit, Failure, Question, failure_text};
 
 /// What a run knows of the machine: read once, in `main`.
@@ -47,6 +50,23 @@ impl World {
 
     fn cache(&self) -> Result<PathBuf, Failure> {
         Ok(state::cache_dir(|name| self.var(name))?)
+    }
+
+    /// The trust roots of this machine.
+    fn roots(&self) -> Roots {
+        Roots::kept_in(state::state_dir(|name| self.var(name)).map(|dir| dir.join("trust")))
+    }
+
+    /// The newest root of an instance that is here.
+    fn root_of(&self, instance: Instance) -> Result<TrustRoot, Failure> {
+        let repository = match instance {
+            Instance::GitHub => Repository::github(),
+            Instance::PublicGood | Instance::Custom => Repository::public_good(),
+        };
+        match self.roots().current(&repository)? {
+            Some(root) => Ok(root),
+            None => Ok(TrustRoot::public_good()?),
+        }
     }
 
     fn registry(&self, args: &RegistryArgs, offline: bool) -> Registry {
@@ -77,7 +97,7 @@ pub(crate) fn run(cli: Cli, world: &World) -> u8 {
         Command::Copy(args) => make::copy(&args, world),
         Command::Diff(args) => make::diff(&args, world),
         Command::Sbom(args) => make::sbom(&args, world),
-        Command::Key(KeyCommand::Generate { output }) => make::generate_key(&output, world),
+        Command::Key(KeyCommand::Generate { output, key_type }) => make::generate_key(&output, key_type, world),
         Command::Key(KeyCommand::Public { key }) => make::public_key(&key, world),
         Command::Policy(PolicyCommand::Check { file }) => policies::check(file.as_deref(), world),
         Command::Policy(PolicyCommand::Explain { image, policy }) => {
@@ -85,6 +105,8 @@ pub(crate) fn run(cli: Cli, world: &World) -> u8 {
         }
         Command::Policy(PolicyCommand::Test { path }) => policies::test(path.as_deref(), world),
         Command::Policy(PolicyCommand::Sign { file, key }) => policies::sign(&file, &key, world),
+        Command::Trust(TrustCommand::Show(args)) => trust::show(&args, world),
+        Command::Trust(TrustCommand::Update(args)) => trust::update(&args, world),
         Command::Doctor => start::doctor(world),
         Command::Completions { shell } => {
             let mut page = Vec::new();
@@ -208,7 +230,10 @@ fn named_signer(args: &PolicyArgs) -> Result<Option<TrustedSigner>, Failure> {
         return Ok(Some(TrustedSigner::Key { key, name: file.display().to_string(), log: None }));
     }
     let (Some(identity), Some(issuer)) = (&args.identity, &args.issuer) else { return Ok(None) };
-    let root = TrustRoot::public_good()?.into();
+    let root = match &args.trusted_root {
+        Some(file) => read_root(file)?.into(),
+        None => TrustRoot::public_good()?.into(),
+    };
     Ok(Some(TrustedSigner::Exact { root, issuer: issuer.clone(), identity: identity.clone() }))
 }
 
@@ -216,6 +241,12 @@ fn read_public_key(file: &Path) -> Result<PublicKey, Failure> {
     let pem = state::read_file(file, limits::KEY).map_err(|error| Failure::usage(error.to_string()))?;
     let pem = String::from_utf8_lossy(&pem);
     PublicKey::from_pem(&pem).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
+}
+
+/// A trust root in a file that was named on the command line.
+fn read_root(file: &Path) -> Result<TrustRoot, Failure> {
+    let json = state::read_file(file, limits::TRUST_ROOT).map_err(|error| Failure::usage(error.to_string()))?;
+    TrustRoot::parse(&json, &file.display().to_string()).map_err(|error| Failure::usage(error.to_string()))
 }
 
 /// Whether a person is there to be asked.

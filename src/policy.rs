@@ -11,6 +11,7 @@ pub mod pattern;
 mod predicate;
 mod project;
 mod purl;
+mod root_age;
 mod rule;
 pub mod seal;
 pub mod signer;
@@ -20,6 +21,7 @@ pub mod verdict;
 
 pub use document::{Load, requirements};
 pub use name::SubjectName;
+pub use root_age::RootAge;
 pub use rule::{About, Mode, Rebuild, Requirement, Rule};
 
 use jiff::Timestamp;

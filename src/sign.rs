@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::adapters::layout::{self, Layout};
 use crate::adapters::registry::RegistryStore;
-use crate::adapters::signer::{PrivateKey, SignerError};
+use crate::adapters::signer::{Author, SignerError};
 use crate::adapters::{Served, Store, StoreError};
 use crate::attestation::provenance::Provenance;
 use crate::attestation::{AttestationError, Statement, predicate_types};
@@ -82,28 +82,28 @@ pub struct Signing<'a> {
     place: Place<'a>,
     subject: Descriptor,
     name: String,
-    key: &'a PrivateKey,
+    author: Author<'a>,
     now: Timestamp,
 }
 
 impl<'a> Signing<'a> {
-    /// Statements about `image`, which was just read from `place`, signed with `key`. `name` is the subject's name in
+    /// Statements about `image`, which was just read from `place`, signed by `author`. `name` is the subject's name in
     /// them: the image's repository.
     pub fn of(
         place: Place<'a>,
         image: &Served,
         name: &str,
-        key: &'a PrivateKey,
+        author: impl Into<Author<'a>>,
         now: Timestamp,
     ) -> Result<Self, SignError> {
         let manifest = Manifest::parse(&image.raw, image.media_type.as_deref())
             .map_err(|source| SignError::Image { digest: image.digest, source })?;
         let media_type = image.media_type.as_deref().unwrap_or(manifest.media_type());
         let subject = Descriptor::new(media_type, image.digest, image.raw.len() as u64);
-        Ok(Self { place, subject, name: name.to_owned(), key, now })
+        Ok(Self { place, subject, name: name.to_owned(), author: author.into(), now })
     }
 
-    /// Says that the key's holder vouches for this digest (cosign's `sign/v1`). Returns the bundle's digest.
+    /// Says that whoever signs vouches for this digest (cosign's `sign/v1`). Returns the bundle's digest.
     pub fn sign(&mut self) -> Result<Digest, SignError> {
         self.attach(predicate_types::SIGNATURE, b"{}")
     }
@@ -121,7 +121,7 @@ impl<'a> Signing<'a> {
 
     fn attach(&mut self, predicate_type: &str, predicate: &[u8]) -> Result<Digest, SignError> {
         let statement = Statement::write(&self.name, &self.subject.digest, predicate_type, predicate)?;
-        let bundle = self.key.sign_statement(&statement)?;
+        let bundle = self.author.sign_statement(&statement)?;
         let manifest = layout::attestation_manifest(&bundle, &self.subject, predicate_type, self.now);
         match &mut self.place {
             Place::Layout(layout) => {
@@ -141,7 +141,7 @@ pub fn sign_build(
     layout: &mut Layout,
     record: &mut BuildRecord,
     name: &str,
-    key: &PrivateKey,
+    author: Author<'_>,
     now: Timestamp,
 ) -> Result<(), SignError> {
     let (image, _) = layout.find(&LayoutImage::Digest(record.image.digest))?;
@@ -152,7 +152,7 @@ pub fn sign_build(
             documents.push((predicate_type, layout.read_beside(file, digest)?));
         }
     }
-    let mut signing = Signing::of(Place::Layout(&mut *layout), &served, name, key, now)?;
+    let mut signing = Signing::of(Place::Layout(&mut *layout), &served, name, author, now)?;
     signing.sign()?;
     for (predicate_type, document) in documents {
         signing.attest(predicate_type, &document)?;

@@ -31,7 +31,7 @@ use judge::{Evidence, judge};
 pub use identity::{Claims, Identity, San};
 pub use key::{KeyError, PublicKey};
 pub use rejection::Rejection;
-pub use root::{Instance, TrustRoot, TrustRootError};
+pub use root::{Instance, Member, Role, TrustRoot, TrustRootError};
 
 use crate::attestation::Statement;
 use crate::attestation::bundle::{Bundle, BundleVersion, Material};

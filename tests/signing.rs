@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use bulla::adapters::signer::{PrivateKey, SignerError, keyless};
+use bulla::adapters::signer::{KeyKind, PrivateKey, SignerError, keyless};
 use bulla::attestation::bundle::{Bundle, BundleVersion, Material};
 use bulla::attestation::{Statement, predicate_types};
 use bulla::class::{Class, Classified};
@@ -382,6 +382,23 @@ fn a_keyless_signature_is_believed_by_the_root_of_its_services() {
         let elsewhere = TrustRoot::public_good().unwrap();
         let error = keyless::sign_statement(&statement, &services, token, &elsewhere).unwrap_err();
         assert_eq!(error.code(), "own-signature-invalid");
+    }
+}
+
+#[test]
+fn keys_of_every_kind_sign_and_are_read_again() {
+    let statement = Statement::write("repo", &image(), predicate_types::SIGNATURE, b"{}").unwrap();
+    for kind in [KeyKind::EcdsaP256, KeyKind::EcdsaP384, KeyKind::Ed25519] {
+        let made = PrivateKey::generate_kind(kind).unwrap();
+        let key = PrivateKey::from_pem(&made.to_pem(PASSPHRASE).unwrap(), PASSPHRASE).unwrap();
+        assert_eq!(key.public_pem(), made.public_pem(), "{kind:?}");
+        let bundle = key.sign_statement(&statement).unwrap();
+        let public = PublicKey::from_pem(&made.public_pem()).unwrap();
+        judge(&bundle, &image(), &public).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        // Another key of the same kind is somebody else's.
+        let other = PrivateKey::generate_kind(kind).unwrap();
+        let error = judge(&bundle, &image(), other.public_key()).unwrap_err();
+        assert_eq!(error.class(), Class::Signature, "{kind:?}");
     }
 }
 

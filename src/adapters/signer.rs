@@ -2,17 +2,19 @@
 
 mod keyfile;
 pub mod keyless;
+mod pair;
 
 use std::fmt;
 use std::path::Path;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use sigstore_crypto::KeyPair;
 use zeroize::Zeroizing;
+
+pub use pair::KeyKind;
+
+use pair::Pair;
 
 use super::state::{self, StateError};
 use crate::attestation::bundle::Bundle;
@@ -85,10 +87,41 @@ impl Classified for SignerError {
     }
 }
 
-/// A private key: ECDSA on P-256. It is shown to nobody and wiped when dropped.
+/// Whoever signs.
+#[derive(Debug, Clone, Copy)]
+pub enum Author<'a> {
+    /// The holder of a key.
+    Key(&'a PrivateKey),
+    /// Whom an identity token names.
+    Keyless(&'a keyless::Keyless),
+}
+
+impl Author<'_> {
+    /// Signs a Statement v1 and returns a bundle v0.3, which our own judge has accepted.
+    pub fn sign_statement(self, statement: &[u8]) -> Result<Vec<u8>, SignerError> {
+        match self {
+            Self::Key(key) => key.sign_statement(statement),
+            Self::Keyless(keyless) => keyless.sign_statement(statement),
+        }
+    }
+}
+
+impl<'a> From<&'a PrivateKey> for Author<'a> {
+    fn from(key: &'a PrivateKey) -> Self {
+        Self::Key(key)
+    }
+}
+
+impl<'a> From<&'a keyless::Keyless> for Author<'a> {
+    fn from(keyless: &'a keyless::Keyless) -> Self {
+        Self::Keyless(keyless)
+    }
+}
+
+/// A private key: ECDSA on P-256 or P-384, or Ed25519. It is shown to nobody and wiped when dropped.
 pub struct PrivateKey {
     pkcs8: Zeroizing<Vec<u8>>,
-    pair: KeyPair,
+    pair: Pair,
     public: PublicKey,
 }
 
@@ -99,11 +132,14 @@ impl fmt::Debug for PrivateKey {
 }
 
 impl PrivateKey {
-    /// Makes a new key.
+    /// Makes a new key of the kind that every client takes.
     pub fn generate() -> Result<Self, SignerError> {
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
-            .map_err(|error| SignerError::Crypto { action: "make a key", reason: error.to_string() })?;
-        Self::from_pkcs8(Zeroizing::new(pkcs8.as_ref().to_vec()))
+        Self::generate_kind(KeyKind::EcdsaP256)
+    }
+
+    /// Makes a new key of this kind.
+    pub fn generate_kind(kind: KeyKind) -> Result<Self, SignerError> {
+        Self::from_pkcs8(pair::generate(kind)?)
     }
 
     /// Reads a key as cosign writes it (`ENCRYPTED SIGSTORE PRIVATE KEY`, and the older `ENCRYPTED COSIGN PRIVATE KEY`)
@@ -126,12 +162,8 @@ impl PrivateKey {
     }
 
     fn from_pkcs8(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, SignerError> {
-        let pair = KeyPair::from_pkcs8_der(&pkcs8)
-            .map_err(|error| SignerError::KeyFile(format!("only ECDSA P-256 keys in PKCS#8 can sign ({error})")))?;
-        let public = pair
-            .public_key_der()
-            .map_err(|error| SignerError::Crypto { action: "derive the public key", reason: error.to_string() })?;
-        let public = PublicKey::from_pem(&public.to_pem())?;
+        let pair = Pair::read(&pkcs8)?;
+        let public = PublicKey::from_pem(&pair.public()?.to_pem())?;
         Ok(Self { pkcs8, pair, public })
     }
 
@@ -158,11 +190,8 @@ impl PrivateKey {
     /// Signs a Statement v1 and returns a bundle v0.3, which our own judge has accepted.
     pub fn sign_statement(&self, statement: &[u8]) -> Result<Vec<u8>, SignerError> {
         let parsed = signable(statement)?;
-        let signature = self
-            .pair
-            .sign(&sigstore_types::pae(PAYLOAD_TYPE, statement))
-            .map_err(|error| SignerError::Crypto { action: "sign", reason: error.to_string() })?;
-        let bundle = self.bundle(statement, signature.as_bytes())?;
+        let signature = self.pair.sign(&sigstore_types::pae(PAYLOAD_TYPE, statement))?;
+        let bundle = self.bundle(statement, &signature)?;
         self.check(&bundle, &parsed)?;
         Ok(bundle)
     }

@@ -67,6 +67,11 @@ pub fn config_dir(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     below_home(var, "XDG_CONFIG_HOME", ".config")
 }
 
+/// `$XDG_STATE_HOME/bulla`: what was found out and is kept; nothing for a process without a home.
+pub fn state_dir(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    below_home(var, "XDG_STATE_HOME", ".local/state")
+}
+
 /// By the XDG base directory specification; relative values are ignored, as it says.
 fn below_home(var: impl Fn(&str) -> Option<OsString>, name: &str, home_child: &str) -> Option<PathBuf> {
     let absolute = |name: &str| var(name).map(PathBuf::from).filter(|path| path.is_absolute());

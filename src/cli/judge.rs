@@ -21,6 +21,9 @@ pub(crate) struct PolicyArgs {
     /// The exact OIDC issuer of that identity
     #[arg(long, value_name = "URL", requires = "identity")]
     pub(crate) issuer: Option<String>,
+    /// The trusted_root.json that this identity is vouched for by [default: the public-good instance's]
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    pub(crate) trusted_root: Option<PathBuf>,
     /// What there must be, with --key or --identity [default: signature,provenance,sbom]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) require: Vec<String>,

@@ -88,9 +88,8 @@ pub(crate) struct BuildArgs {
     /// Which engine runs the Dockerfile
     #[arg(long, value_enum, default_value_t = EngineName::Auto)]
     pub(crate) engine: EngineName,
-    /// Sign and attest the image with this private key
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) author: AuthorArgs,
     /// Use nothing but what is on this machine
     #[arg(long)]
     pub(crate) offline: bool,
@@ -139,14 +138,33 @@ pub(crate) enum EngineName {
     Podman,
 }
 
+/// Who signs.
+#[derive(Debug, Args, Clone, Default)]
+pub(crate) struct AuthorArgs {
+    /// Sign with this private key
+    #[arg(long, value_name = "FILE", conflicts_with = "keyless")]
+    pub(crate) key: Option<PathBuf>,
+    /// Sign as whom an identity token names, with a certificate from Sigstore in place of a key
+    #[arg(long)]
+    pub(crate) keyless: bool,
+    /// The identity token, or @FILE [default: SIGSTORE_ID_TOKEN, else the one that the CI system gives]
+    #[arg(long, value_name = "TOKEN", requires = "keyless")]
+    pub(crate) identity_token: Option<String>,
+    /// The services to sign with [default: the public-good instance's, where what is signed becomes public]
+    #[arg(long, value_name = "FILE", requires = "keyless", requires = "trusted_root")]
+    pub(crate) signing_config: Option<PathBuf>,
+    /// What is signed has to be believed by this trusted_root.json [default: the public-good instance's]
+    #[arg(long, value_name = "FILE", requires = "keyless")]
+    pub(crate) trusted_root: Option<PathBuf>,
+}
+
 /// `bulla sign`
 #[derive(Debug, Args)]
 pub(crate) struct SignArgs {
     /// The image: a layout, or a reference with a digest
     pub(crate) image: String,
-    /// The private key
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: PathBuf,
+    #[command(flatten)]
+    pub(crate) author: AuthorArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 }
@@ -156,9 +174,8 @@ pub(crate) struct SignArgs {
 pub(crate) struct AttestArgs {
     /// The image: a layout, or a reference with a digest
     pub(crate) image: String,
-    /// The private key
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: PathBuf,
+    #[command(flatten)]
+    pub(crate) author: AuthorArgs,
     /// What kind of statement: spdx, cyclonedx, slsa-v1, or a predicate type's URI
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) predicate_type: String,
@@ -242,6 +259,17 @@ pub(crate) struct DiffArgs {
     pub(crate) json: bool,
 }
 
+/// Kinds of keys.
+#[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
+pub(crate) enum KeyType {
+    /// ECDSA on P-256, which every client takes
+    EcdsaP256,
+    /// ECDSA on P-384
+    EcdsaP384,
+    /// Ed25519
+    Ed25519,
+}
+
 /// `bulla key`
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
@@ -250,6 +278,9 @@ pub(crate) enum KeyCommand {
         /// Name of the two files without their endings
         #[arg(long, value_name = "PREFIX", default_value = "bulla")]
         output: PathBuf,
+        /// What kind of key
+        #[arg(long = "type", value_name = "TYPE", value_enum, default_value_t = KeyType::EcdsaP256)]
+        key_type: KeyType,
     },
     /// Print the public key of a private one
     Public {

@@ -27,7 +27,9 @@ pub(crate) fn judge(
     question: &mut Question,
 ) -> Result<Verdict, Failure> {
     let opened = open(&parse_image(image)?, source, world, question)?;
-    Ok(verify::verify(opened.target(), source.platform.as_ref(), policy, supplied, world.now)?)
+    let verdict = verify::verify(opened.target(), source.platform.as_ref(), policy, supplied, world.now)?;
+    question.notes.extend(policy.root_warnings(&verdict, world.now));
+    Ok(verdict)
 }
 
 pub(crate) fn verify(args: &VerifyArgs, world: &World) -> Result<Exit, Failure> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bulla::adapters::engine::{self, Choice, Host, Workplace};
 use bulla::adapters::layout::Layout;
-use bulla::adapters::signer::PrivateKey;
+use bulla::adapters::signer::{Author, KeyKind, PrivateKey};
 use bulla::adapters::state;
 use bulla::adapters::templates::{self, Found};
 use bulla::adapters::{Event, Store as _};
@@ -20,10 +20,11 @@ use bulla::sign::{self, Place, Signing};
 use bulla::template::digests;
 use bulla::{describe, home, verify};
 
+use super::author::Signer;
 use super::{Opened, World, has_terminal, inputs, open, parse_image, print, shout, tell};
 use crate::cli::{
-    AttestArgs, BuildArgs, CopyArgs, DiffArgs, EngineName, InputArgs, LaunchArgs, PublishArgs, SbomArgs, SbomForm,
-    SignArgs, SourceArgs,
+    AttestArgs, BuildArgs, CopyArgs, DiffArgs, EngineName, InputArgs, KeyType, LaunchArgs, PublishArgs, SbomArgs,
+    SbomForm, SignArgs, SourceArgs,
 };
 use crate::progress::Line;
 use crate::report::{Exit, Failure, Question};
@@ -70,7 +71,7 @@ pub(crate) fn private_key(file: &Path, world: &World) -> Result<PrivateKey, Fail
     })
 }
 
-pub(crate) fn generate_key(output: &Path, world: &World) -> Result<Exit, Failure> {
+pub(crate) fn generate_key(output: &Path, key_type: KeyType, world: &World) -> Result<Exit, Failure> {
     let with = |ending: &str| {
         let mut name = output.as_os_str().to_owned();
         name.push(ending);
@@ -83,7 +84,11 @@ pub(crate) fn generate_key(output: &Path, world: &World) -> Result<Exit, Failure
         }
     }
     let passphrase = passphrase(world, &private.display().to_string(), true)?;
-    let key = PrivateKey::generate()?;
+    let key = PrivateKey::generate_kind(match key_type {
+        KeyType::EcdsaP256 => KeyKind::EcdsaP256,
+        KeyType::EcdsaP384 => KeyKind::EcdsaP384,
+        KeyType::Ed25519 => KeyKind::Ed25519,
+    })?;
     key.write(&private, &passphrase)?;
     state::write_file(&public, key.public_pem().as_bytes())?;
     tell(&format!("wrote {} (keep it secret) and {}", private.display(), public.display()));
@@ -96,8 +101,8 @@ pub(crate) fn public_key(file: &Path, world: &World) -> Result<Exit, Failure> {
 }
 
 pub(crate) fn sign(args: &SignArgs, world: &World) -> Result<Exit, Failure> {
-    let key = private_key(&args.key, world)?;
-    attach(&args.image, &args.source, &key, world, |signing| signing.sign())
+    let signer = Signer::read(&args.author, args.source.offline, world)?;
+    attach(&args.image, &args.source, signer.author(), world, |signing| signing.sign())
 }
 
 pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> {
@@ -114,15 +119,15 @@ pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> 
     };
     let predicate = state::read_file(&args.predicate, bulla::sbom::limits::DOCUMENT)
         .map_err(|error| Failure::usage(error.to_string()))?;
-    let key = private_key(&args.key, world)?;
-    attach(&args.image, &args.source, &key, world, |signing| signing.attest(predicate_type, &predicate))
+    let signer = Signer::read(&args.author, args.source.offline, world)?;
+    attach(&args.image, &args.source, signer.author(), world, |signing| signing.attest(predicate_type, &predicate))
 }
 
 /// Finds the image by digest or in a layout, and lets `say` make statements about it.
 fn attach(
     image: &str,
     source: &SourceArgs,
-    key: &PrivateKey,
+    author: Author<'_>,
     world: &World,
     say: impl FnOnce(&mut Signing<'_>) -> Result<bulla::content::Digest, bulla::sign::SignError>,
 ) -> Result<Exit, Failure> {
@@ -133,7 +138,7 @@ fn attach(
             let mut served = layout.manifest(&descriptor.digest)?;
             served.media_type = Some(descriptor.media_type);
             let name = source.as_name.clone().or(ref_name).unwrap_or_else(|| "unnamed".to_owned());
-            let mut signing = Signing::of(Place::Layout(&mut layout), &served, &name, key, world.now)?;
+            let mut signing = Signing::of(Place::Layout(&mut layout), &served, &name, author, world.now)?;
             (served.digest, say(&mut signing)?)
         }
         ImageName::Registry(reference) => {
@@ -147,7 +152,7 @@ fn attach(
             let (served, _) = registry.resolve(&reference)?;
             let store = registry.repository(&reference.repository);
             let name = reference.repository.to_string();
-            let mut signing = Signing::of(Place::Registry(&store), &served, &name, key, world.now)?;
+            let mut signing = Signing::of(Place::Registry(&store), &served, &name, author, world.now)?;
             (served.digest, say(&mut signing)?)
         }
         ImageName::Template(name) => {
@@ -254,7 +259,7 @@ pub(crate) fn sbom(args: &SbomArgs, world: &World) -> Result<Exit, Failure> {
 
 /// Builds, and signs what was built where a key was given.
 pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
-    let key = args.key.as_deref().map(|file| private_key(file, world)).transpose()?;
+    let mut signer = Signer::if_asked(&args.author, args.offline, world)?;
     let family = templates::find(&args.template, args.templates_dir.as_deref())?;
     let Found { template, bundled } = &family[0];
     let output = args.output.clone().unwrap_or_else(|| format!("{}.oci", template.name).into());
@@ -270,10 +275,14 @@ pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
         ..BuildRequest::new(template, output.clone())
     };
     let mut record = run_build(&request, &args.inputs, world)?;
-    if let Some(key) = &key {
+    if args.author.keyless {
+        // A token lives for minutes, and the build may have taken longer.
+        signer = Signer::if_asked(&args.author, args.offline, world)?;
+    }
+    if let Some(signer) = &signer {
         let mut layout = Layout::open(&output)?;
         let name = home::subject_name(&template.name, *bundled);
-        sign::sign_build(&mut layout, &mut record, &name, key, world.now)?;
+        sign::sign_build(&mut layout, &mut record, &name, signer.author(), world.now)?;
     }
     if let Some(folder) = args.templates_dir.as_ref().filter(|_| args.record) {
         let folder = folder.join(&template.name);
@@ -284,7 +293,7 @@ pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
         print(&String::from_utf8_lossy(&record.write()))?;
         return Ok(Exit::Done);
     }
-    let signed = if key.is_some() { "signed and attested" } else { "not signed: give --key to sign it" };
+    let signed = if signer.is_some() { "signed and attested" } else { "not signed: give --key to sign it" };
     let how = if record.reused { "nothing changed since it was built, so it was not built again:" } else { "built" };
     let expected = match record.expected {
         _ if args.record => "its digest is recorded from now on",

@@ -26,14 +26,16 @@ struct Found {
 }
 
 /// The policy that applies: the one that was named, else the user's, else the system's, else the one inside bulla. It
-/// is refused if it is not the one that was asked for, and tightened by the project's where that was asked for.
+/// is refused if it is not the one that was asked for, tightened by the project's where that was asked for, and judges
+/// under the newest trust roots that are here.
 pub(crate) fn chosen_policy(args: &PolicyArgs, world: &World) -> Result<Policy, Failure> {
     let found = find(args, world)?;
     expect(&found, &args.guard)?;
-    match &args.guard.project {
-        Some(project) => Ok(found.policy.tightened_by(read_project(project)?)?),
-        None => Ok(found.policy),
-    }
+    let policy = match &args.guard.project {
+        Some(project) => found.policy.tightened_by(read_project(project)?)?,
+        None => found.policy,
+    };
+    policy.with_roots(|instance| world.root_of(instance))
 }
 
 fn find(args: &PolicyArgs, world: &World) -> Result<Found, Failure> {

@@ -115,6 +115,7 @@ fn decide(
     let platform = args.source.platform.as_ref().unwrap_or(&host);
     let opened = open(&image, &args.source, world, question)?;
     let verdict = verify::verify(opened.target(), Some(platform), policy, &[], world.now)?;
+    question.notes.extend(policy.root_warnings(&verdict, world.now));
     Ok((verdict, opened))
 }
 

@@ -18,8 +18,9 @@ use crate::content::Digest;
 use crate::policy::pattern::Pattern;
 use crate::policy::predicate::{ProvenanceRule, SbomRule, ScanRule};
 use crate::policy::signer::{RuleSigner, TrustedSigner};
-use crate::policy::{About, Mode, Policy, PolicyError, Rebuild, Requirement, Rule, Withdrawn};
+use crate::policy::{About, Mode, Policy, PolicyError, Rebuild, Requirement, RootAge, Rule, Withdrawn, root_age};
 use crate::sigstore::Formats;
+use fields::duration;
 
 /// Brings a file that a policy names, by the name it has there; the error says why it cannot be read.
 pub type Load<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
@@ -32,6 +33,14 @@ struct WirePolicy {
     rule: Vec<rule::Wire>,
     #[serde(default)]
     deny: Vec<WireDeny>,
+    trust: Option<WireTrust>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct WireTrust {
+    warn_age: Option<String>,
+    max_age: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -61,12 +70,24 @@ pub(super) fn read(text: &str, origin: &str, load: Load<'_>) -> Result<Policy, P
         }
         rules.push(rule);
     }
+    if let Some(trust) = wire.trust {
+        read_trust(trust).and_then(|age| root_age::apply(age, &mut rules)).map_err(malformed)?;
+    }
     let mut withdrawn = Vec::new();
     for (index, entry) in wire.deny.into_iter().enumerate() {
         let digest = entry.digest.parse().map_err(|error| malformed(format!("deny {index}: {error}")))?;
         withdrawn.push(Withdrawn { digest, reason: entry.reason });
     }
     Ok(Policy { origin: origin.to_owned(), sha256: Digest::of(text.as_bytes()), rules, withdrawn, project: None })
+}
+
+fn read_trust(wire: WireTrust) -> Result<RootAge, String> {
+    let read = |field: &str, written: Option<String>| written.map(|written| duration(field, &written)).transpose();
+    let age = RootAge { warn: read("trust.warn-age", wire.warn_age)?, max: read("trust.max-age", wire.max_age)? };
+    if age == RootAge::default() {
+        return Err("trust: it says nothing; write warn-age or max-age".to_owned());
+    }
+    Ok(age)
 }
 
 pub(super) fn of_signer(signer: TrustedSigner, require: Vec<Requirement>) -> Policy {
@@ -81,6 +102,7 @@ pub(super) fn of_signer(signer: TrustedSigner, require: Vec<Requirement>) -> Pol
         max_age: None,
         signers: vec![RuleSigner { who: signer, only_for: None }],
         formats: Formats::default(),
+        root_age: RootAge::default(),
         attestations: None,
         about: About::Index,
         subject_name: None,

@@ -80,6 +80,7 @@ impl Rule {
                 .map_err(|rejection| Reason::of(&rejection))
                 .and_then(|attestation| {
                     signer.who.check(attestation.signer())?;
+                    self.root_age.check(&signer.who, now)?;
                     self.check(requirement, &attestation, image, now)?;
                     Ok(attestation)
                 });

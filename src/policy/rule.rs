@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 
 use crate::attestation::predicate_types;
 use crate::content::Digest;
+use crate::policy::RootAge;
 use crate::policy::name::SubjectName;
 use crate::policy::pattern::Pattern;
 use crate::policy::predicate::{ProvenanceRule, SbomRule, ScanRule, SummaryRule};
@@ -29,6 +30,8 @@ pub struct Rule {
     pub signers: Vec<RuleSigner>,
     /// Which forms of evidence count.
     pub formats: Formats,
+    /// How old the trust roots of public instances may be.
+    pub root_age: RootAge,
     /// The repository in which the attestations are kept; absent: the image's own.
     pub attestations: Option<Repository>,
     /// Which digest statements must be about, where an image is one of several platforms'.

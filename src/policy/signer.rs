@@ -170,8 +170,21 @@ impl TrustedSigner {
 
     /// The trust root that this signer is judged under, if any.
     pub fn root(&self) -> Option<&TrustRoot> {
+        self.shared_root().map(|root| &**root)
+    }
+
+    /// The same, for those who keep it.
+    pub fn shared_root(&self) -> Option<&Arc<TrustRoot>> {
         match self {
-            Self::Key { log, .. } => log.as_deref(),
+            Self::Key { log, .. } => log.as_ref(),
+            Self::Exact { root, .. } | Self::Workflow { root, .. } => Some(root),
+        }
+    }
+
+    /// The same, to put a newer one in its place.
+    pub(super) fn root_mut(&mut self) -> Option<&mut Arc<TrustRoot>> {
+        match self {
+            Self::Key { log, .. } => log.as_mut(),
             Self::Exact { root, .. } | Self::Workflow { root, .. } => Some(root),
         }
     }

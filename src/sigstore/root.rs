@@ -2,6 +2,8 @@
 //!
 //! A policy names the root; it is never guessed from a bundle and never tried in turn.
 
+mod contents;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,6 +15,8 @@ use sigstore_verify::Verifier;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::time::Time;
+
+pub use contents::{Member, Role};
 
 use super::chain;
 use crate::class::{Class, Classified};
@@ -50,6 +54,7 @@ pub struct TrustRoot {
     root: TrustedRoot,
     verifier: Verifier,
     left_out: Vec<String>,
+    as_of: Option<Timestamp>,
 }
 
 /// One transparency log of a root.
@@ -116,6 +121,10 @@ const SHAPE: Shape = Shape {
     opaque: &[],
 };
 
+/// The day on which the version of sigstore-trust-root that brings the embedded roots was published, with the roots of
+/// that day: 2026-10-23. A new version of it is a new day.
+const EMBEDDED: Timestamp = Timestamp::constant(1_792_713_600, 0);
+
 const MEDIA_TYPES: [&str; 3] = [
     "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
     "application/vnd.dev.sigstore.trustedroot+json;version=0.2",
@@ -126,11 +135,13 @@ impl TrustRoot {
     /// The public-good instance, as it was when this version was built.
     pub fn public_good() -> Result<Self, TrustRootError> {
         Self::parse_as(Instance::PublicGood, SIGSTORE_PRODUCTION_TRUSTED_ROOT.as_bytes(), "public-good (embedded)")
+            .map(|root| root.known_at(EMBEDDED))
     }
 
     /// GitHub's own instance, as it was when this version was built.
     pub fn github() -> Result<Self, TrustRootError> {
         Self::parse_as(Instance::GitHub, SIGSTORE_GITHUB_TRUSTED_ROOT.as_bytes(), "github (embedded)")
+            .map(|root| root.known_at(EMBEDDED))
     }
 
     /// A `trusted_root.json` of somebody's own. `source` says in reports where it came from.
@@ -159,7 +170,19 @@ impl TrustRoot {
         let logs = read_logs(&root).map_err(&unusable)?;
         let left_out = settle_authorities(&mut root).map_err(&unusable)?;
         let verifier = Verifier::new(&root).map_err(|error| unusable(error.to_string()))?;
-        Ok(Self { source: source.to_owned(), sha256: Digest::of(json), instance, logs, root, verifier, left_out })
+        let (source, sha256) = (source.to_owned(), Digest::of(json));
+        Ok(Self { source, sha256, instance, logs, root, verifier, left_out, as_of: None })
+    }
+
+    /// The same root, which was known to be current at this time.
+    #[must_use]
+    pub fn known_at(self, time: Timestamp) -> Self {
+        Self { as_of: Some(time), ..self }
+    }
+
+    /// When it was known to be current: its age counts from here. Nobody knows that of a file of somebody's own.
+    pub fn as_of(&self) -> Option<Timestamp> {
+        self.as_of
     }
 
     /// Where it came from.
@@ -320,6 +343,21 @@ mod tests {
         assert_eq!(github.instance(), Instance::GitHub);
         assert!(github.logs.is_empty());
         assert!(github.left_out().is_empty());
+    }
+
+    #[test]
+    fn embedded_roots_are_those_of_their_day() {
+        for (json, digest) in [
+            (SIGSTORE_PRODUCTION_TRUSTED_ROOT, "6494e21ea73fa7ee769f85f57d5a3e6a08725eae1e38c755fc3517c9e6bc0b66"),
+            (SIGSTORE_GITHUB_TRUSTED_ROOT, "484cdfe1a7c65479c5ba2a22193d1be90f0020db1997de696ab207434c62fbb7"),
+        ] {
+            let message = "set EMBEDDED to the day of these roots, and take trust/*.root.json from the same crate";
+            assert_eq!(Digest::of(json.as_bytes()).hex(), digest, "{message}");
+        }
+        assert_eq!(EMBEDDED.to_string(), "2026-10-23T00:00:00Z");
+        assert_eq!(TrustRoot::github().unwrap().as_of(), Some(EMBEDDED));
+        let own = TrustRoot::parse(SIGSTORE_GITHUB_TRUSTED_ROOT.as_bytes(), "test").unwrap();
+        assert_eq!(own.as_of(), None);
     }
 
     #[test]

@@ -26,3 +26,4 @@ mod registries;
 mod remembered;
 mod reporting;
 mod sealed;
+mod trust;

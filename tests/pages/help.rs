@@ -4,7 +4,7 @@ use crate::place::Place;
 use crate::root;
 
 /// Every command with a page of its own.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 26] = [
     "",
     "verify",
     "launch",
@@ -27,6 +27,9 @@ const COMMANDS: [&str; 23] = [
     "policy explain",
     "policy test",
     "policy sign",
+    "trust",
+    "trust show",
+    "trust update",
     "doctor",
 ];
 

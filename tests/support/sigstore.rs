@@ -18,6 +18,7 @@ pub mod der;
 pub mod key;
 pub mod layer;
 pub mod log;
+pub mod services;
 pub mod tsa;
 
 use base64::Engine as _;

@@ -418,6 +418,11 @@ pub(super) fn client(access: &Access, pace: &Pace) -> Result<Client, InputsError
     let mut builder = Client::builder()
         .user_agent(concat!("bulla/", env!("CARGO_PKG_VERSION")))
         .referer(false)
+        // Another crate may have switched these on; what has a digest is what was sent.
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
         .redirect(redirects)
         .connect_timeout(pace.connect)
         .pool_max_idle_per_host(PARALLEL);

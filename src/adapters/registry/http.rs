@@ -265,6 +265,11 @@ impl Connection {
             .user_agent(concat!("bulla/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .referer(false)
+            // Another crate may have switched these on; what has a digest is what was sent.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             .http1_only() // a hostile HTTP/2 server has more ways to be expensive
             .dns_resolver(std::sync::Arc::new(self.guard.clone()))
             .connect_timeout(Duration::from_secs(10))

@@ -43,7 +43,7 @@ impl Services {
 }
 
 /// Proof towards Fulcio of who signs: an OIDC token with the audience `sigstore`. Nothing here believes it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Token(IdentityToken);
 
 impl Token {
@@ -63,6 +63,27 @@ impl Token {
             Ok(None) => Err(SignerError::Token("no CI system here offers one; give it explicitly".to_owned())),
             Err(error) => Err(SignerError::Token(error.to_string())),
         }
+    }
+}
+
+/// Everything that it takes to sign without a key of one's own: one token for every statement of a run, and a new key and
+/// certificate for each.
+#[derive(Debug)]
+pub struct Keyless {
+    services: Services,
+    token: Token,
+    root: TrustRoot,
+}
+
+impl Keyless {
+    /// Signs with these services in the name of the token's owner. Nothing is handed out that `root` does not believe.
+    pub fn new(services: Services, token: Token, root: TrustRoot) -> Self {
+        Self { services, token, root }
+    }
+
+    /// Signs a Statement v1 and returns a bundle v0.3, which our own judge has accepted.
+    pub fn sign_statement(&self, statement: &[u8]) -> Result<Vec<u8>, SignerError> {
+        sign_statement(statement, &self.services, self.token.clone(), &self.root)
     }
 }
 
@@ -112,7 +133,7 @@ fn unusable(error: impl std::error::Error) -> SignerError {
 }
 
 /// An error with everything that caused it: the outermost alone says which service, not what happened.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(in crate::adapters) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -124,7 +145,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// https, or http to a literal loopback address.
-fn is_safe(url: &str) -> bool {
+pub(in crate::adapters) fn is_safe(url: &str) -> bool {
     let Ok(url) = sigstore_sign::reqwest::Url::parse(url) else { return false };
     let loopback = is_loopback_host(url.host_str().unwrap_or_default());
     url.username().is_empty() && (url.scheme() == "https" || (url.scheme() == "http" && loopback))

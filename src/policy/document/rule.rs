@@ -8,7 +8,7 @@ use super::fields::{duration, nonempty, one_pattern, patterns, unknown};
 use super::{Load, signers, statements};
 use crate::policy::pattern::Pattern;
 use crate::policy::signer::RuleSigner;
-use crate::policy::{About, Mode, Rebuild, Requirement, Rule, SubjectName};
+use crate::policy::{About, Mode, Rebuild, Requirement, RootAge, Rule, SubjectName};
 use crate::reference::Repository;
 use crate::sigstore::Formats;
 
@@ -104,6 +104,7 @@ pub(super) fn read(wire: Wire, load: Load<'_>) -> Result<Rule, String> {
         max_age: wire.max_age.map(|age| duration("max-age", &age)).transpose()?,
         signers,
         formats,
+        root_age: RootAge::default(),
         attestations: wire.attestations.as_deref().map(canonical_repository).transpose()?,
         about,
         subject_name,

@@ -81,6 +81,8 @@ pub struct Stamp {
     pub over: Option<Vec<u8>>,
     /// The hash over it.
     pub imprint: Imprint,
+    /// That hash, where a client computed it, and the number it wants to see again.
+    pub asked: Option<(Vec<u8>, Vec<u8>)>,
     /// PKIStatus: 0 is granted.
     pub status: u8,
     /// Whether the answer is whole (TimeStampResp) or only the token in it.
@@ -104,6 +106,7 @@ impl Stamp {
             at,
             over: None,
             imprint: Imprint::Sha256,
+            asked: None,
             status: 0,
             response: true,
             bag: Vec::new(),
@@ -160,6 +163,8 @@ impl Stamp {
             Imprint::Sha256 => (SHA256, Sha256::digest(over).to_vec()),
             Imprint::Sha384 => (SHA384, Sha384::digest(over).to_vec()),
         };
+        let nonce = der::int(0x008f_59f2_afe6_9cc8);
+        let (hash, nonce) = self.asked.clone().unwrap_or((hash, nonce));
         der::seq([
             der::int(1),
             der::oid("1.3.6.1.4.1.57264.2"),
@@ -167,7 +172,7 @@ impl Stamp {
             der::int(0x0055_974c_71ed_ae5b),
             der::generalized_time(self.at),
             der::seq([der::int(1)]),
-            der::int(0x008f_59f2_afe6_9cc8),
+            nonce,
         ])
     }
 
