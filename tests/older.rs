@@ -126,10 +126,7 @@ fn e08_older_layers_admit_where_a_policy_names_them_and_nowhere_else() {
         assert!(verdict["checks"][0]["message"].as_str().unwrap().contains(&tag), "{verdict:#}");
     }
     // The denial does not read them.
-    assert_eq!(
-        stage.server.log().iter().filter(|request| request.path.contains(".att")).next_back().unwrap().method,
-        "HEAD"
-    );
+    assert_eq!(stage.server.log().iter().rfind(|request| request.path.contains(".att")).unwrap().method, "HEAD");
     // A policy that names the older form alone takes nothing newer.
     policy(&stage, EVERYTHING, "\"cosign-legacy\"");
     stage.admits(&[&stage.tag()]);
