@@ -28,7 +28,7 @@ use crate::dockerfile::{Dockerfile, DockerfileError};
 use crate::home;
 use crate::lock::{self, LockingError};
 use crate::lockfile::{Input, Lock};
-use crate::oci::diff::{self, Change, Difference, Why};
+use crate::oci::diff;
 use crate::oci::normalize::compress::Compression;
 use crate::oci::normalize::{self, Canonical, NormalizeError, Options, RULES};
 use crate::oci::tree::Inode;
@@ -57,6 +57,10 @@ pub struct BuildRequest<'a> {
     pub source: Option<Source>,
     /// Who is accountable for the build; absent: somebody's own machine.
     pub builder_id: Option<String>,
+    /// The run of a CI system in which this happens, by its address.
+    pub invocation_id: Option<String>,
+    /// How the new layer is stored.
+    pub compression: Compression,
 }
 
 impl<'a> BuildRequest<'a> {
@@ -72,16 +76,19 @@ impl<'a> BuildRequest<'a> {
             check: false,
             source: None,
             builder_id: None,
+            invocation_id: None,
+            compression: Compression::default(),
         }
     }
 }
 
 /// A commit of a repository.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Source {
     /// `git+https://…[@ref]`
     pub uri: String,
     /// The commit's name, in hex.
+    #[serde(rename = "gitCommit")]
     pub commit: String,
 }
 
@@ -210,6 +217,8 @@ struct Made {
     place: Workplace,
 }
 
+/// How many differing paths are named when two builds differ.
+const NAMED: usize = 20;
 /// The file of a build's folder that takes the new layer.
 const LAYER: &str = "layer";
 
@@ -218,7 +227,7 @@ impl Made {
     fn differences(&self, other: &Self) -> Result<Vec<String>, BuildError> {
         let (own, others) = (|| self.place.open(LAYER), || other.place.open(LAYER));
         let (first, second) = (as_source(&self.canonical, &own), as_source(&other.canonical, &others));
-        Ok(said(&diff::diff(&first, &second)?))
+        Ok(diff::diff(&first, &second)?.lines(NAMED))
     }
 }
 
@@ -228,7 +237,7 @@ impl Build<'_> {
         let Self { request, world, lock, .. } = self;
         let epoch = lock.source_date_epoch;
         let place = Workplace::create(world.work, epoch)?;
-        let (engine, passed_over) = engine::find(request.engine, world.host, place.runtime())?;
+        let (engine, passed_over) = engine::find(&request.engine, world.host, place.runtime())?;
         (world.progress)(Event::Step(&format!(
             "unpacking what {} inputs need to install themselves",
             self.inputs.len()
@@ -249,8 +258,13 @@ impl Build<'_> {
         let layers = raw.layers.iter().zip(&opens);
         let layers = layers.map(|(layer, open)| normalize::Source { descriptor: layer.descriptor(), open }).collect();
         let image = normalize::EngineImage { config: &raw.config, layers };
-        let options =
-            Options { epoch, mount_points: self.mount_points.clone(), labels: self.labels(), ..Options::default() };
+        let options = Options {
+            epoch,
+            mount_points: self.mount_points.clone(),
+            labels: self.labels(),
+            compression: request.compression,
+            ..Options::default()
+        };
         let blob = BufWriter::with_capacity(1 << 20, place.file(LAYER)?);
         let mut scanner = Scanner::new();
         let mut observe =
@@ -295,7 +309,7 @@ impl Build<'_> {
         };
         beside(documents::SPDX, &sbom::spdx::write(&made.inventory, &described))?;
         beside(documents::CYCLONEDX, &sbom::cyclonedx::write(&made.inventory, &described))?;
-        let local = home::local_builder();
+        let builder_id = request.builder_id.clone().unwrap_or_else(home::local_builder);
         let provenance = documents::provenance(&documents::Told {
             template,
             lock,
@@ -304,8 +318,9 @@ impl Build<'_> {
             engine: &made.engine,
             raw_image: made.raw_image,
             source: request.source.as_ref(),
-            builder_id: request.builder_id.as_deref().unwrap_or(&local),
-            compression: Compression::default().description(),
+            builder_id: &builder_id,
+            invocation_id: request.invocation_id.as_deref(),
+            compression: request.compression,
             dropped: &canonical.dropped,
             diff_ids: &canonical.layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>(),
             documents: &documents,
@@ -330,9 +345,12 @@ impl Build<'_> {
             },
             platform: request.platform.clone(),
             source_date_epoch: lock.source_date_epoch,
+            source: request.source.clone(),
+            builder_id,
             engine: EngineRecord {
                 name: made.engine.builder.as_str().to_owned(),
                 version: made.engine.version.clone(),
+                builder: made.engine.builder_name().map(str::to_owned),
                 network: "none",
                 passed_over: made.passed_over,
                 raw_image: made.raw_image,
@@ -348,6 +366,7 @@ impl Build<'_> {
                 layers: canonical.layers.iter().map(layer).collect(),
                 packages: made.inventory.packages.len(),
                 rules: RULES,
+                compression: request.compression.as_str(),
                 dropped: canonical.dropped.clone(),
             },
             documents,
@@ -360,21 +379,6 @@ impl Build<'_> {
     }
 }
 
-fn word(why: &Why) -> String {
-    match why {
-        Why::Content(first, second) if first == second => format!("another content of {first} bytes"),
-        Why::Content(first, second) => format!("another content, {first} and {second} bytes"),
-        Why::Kind(first, second)
-        | Why::Mode(first, second)
-        | Why::Owner(first, second)
-        | Why::Link(first, second)
-        | Why::Device(first, second)
-        | Why::HardLink(first, second) => format!("{first} and {second}"),
-        Why::Mtime(first, second) => format!("dated {first} and {second}"),
-        Why::Xattrs(names) => format!("extended attributes {}", names.join(", ")),
-    }
-}
-
 /// A canonical image of one layer, to be read again.
 fn as_source<'a>(
     canonical: &'a Canonical,
@@ -383,24 +387,4 @@ fn as_source<'a>(
     let written = canonical.written().into_iter();
     let layers = written.map(|layer| normalize::Source { descriptor: layer.descriptor.clone(), open });
     normalize::EngineImage { config: &canonical.config, layers: layers.collect() }
-}
-
-/// How many differing paths are named.
-const NAMED: usize = 20;
-
-fn said(difference: &Difference) -> Vec<String> {
-    let file = |file: &diff::FileChange| match &file.change {
-        Change::Added => format!("{}: only in the second", file.path),
-        Change::Removed => format!("{}: only in the first", file.path),
-        Change::Changed(why) => format!("{}: {}", file.path, why.iter().map(word).collect::<Vec<_>>().join(", ")),
-    };
-    let config = |one: &diff::ConfigChange| format!("config: {}: {:?} and {:?}", one.at, one.from, one.to);
-    let mut lines: Vec<_> = difference.files.iter().take(NAMED).map(file).collect();
-    let paths = difference.added + difference.removed + difference.changed;
-    let unsaid = paths.saturating_sub(lines.len() as u64);
-    if unsaid > 0 {
-        lines.push(format!("and {unsaid} more paths"));
-    }
-    lines.extend(difference.config.iter().take(NAMED).map(config));
-    lines
 }

@@ -255,7 +255,7 @@ pub(crate) fn engine_found(world: &World) -> Result<String, Failure> {
     let work = world.cache()?.join("work");
     // A folder of its own, as a build has it: what the engines are asked leaves storage behind, below a short path.
     let place = Workplace::create(&work, 0)?;
-    let (engine, _) = engine::find(Choice::Auto, &Host::from_env(|name| world.var(name)), place.runtime())?;
+    let (engine, _) = engine::find(&Choice::Auto, &Host::from_env(|name| world.var(name)), place.runtime())?;
     Ok(engine.display())
 }
 
