@@ -3,6 +3,7 @@
 mod inputs;
 mod judge;
 mod make;
+mod provenance;
 mod start;
 
 use std::collections::BTreeMap;

@@ -74,6 +74,18 @@ pub(crate) struct BuildArgs {
     /// Which engine runs the Dockerfile
     #[arg(long, value_enum, default_value_t = EngineName::Auto)]
     pub(crate) engine: EngineName,
+    /// Hand the build to this builder of `docker buildx`, which may be on other machines
+    #[arg(long, value_name = "NAME", conflicts_with = "engine")]
+    pub(crate) builder: Option<String>,
+    /// How the layer is stored; zstd gives another digest
+    #[arg(long, value_enum, default_value_t = CompressionName::Gzip)]
+    pub(crate) compression: CompressionName,
+    /// The repository that the template is from, as git+https://… [default: what GitHub Actions says]
+    #[arg(long, value_name = "URI", requires = "commit")]
+    pub(crate) source: Option<String>,
+    /// The commit of it
+    #[arg(long, value_name = "SHA", requires = "source")]
+    pub(crate) commit: Option<String>,
     /// Sign and attest the image with this private key
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
@@ -104,6 +116,15 @@ pub(crate) enum EngineName {
     Buildah,
     /// podman
     Podman,
+}
+
+/// How layers are stored.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CompressionName {
+    /// What every engine and registry reads
+    Gzip,
+    /// Smaller and faster to unpack; engines from 2020 on
+    Zstd,
 }
 
 /// `bulla sign`

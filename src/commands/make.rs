@@ -12,6 +12,7 @@ use bulla::build::{self, BuildRecord, BuildRequest};
 use bulla::class::Class;
 use bulla::content::Digest;
 use bulla::oci::Platform;
+use bulla::oci::normalize::compress::Compression;
 use bulla::publish::{self, PublishOptions};
 use bulla::reference::{ImageName, Reference};
 use bulla::sbom::{self, Described};
@@ -19,9 +20,9 @@ use bulla::sign::{self, Place, Signing};
 use bulla::template::Template;
 use bulla::{describe, home, verify};
 
-use super::{World, has_terminal, inputs, open, parse_image, print, shout, tell};
+use super::{World, has_terminal, inputs, open, parse_image, print, provenance, shout, tell};
 use crate::cli::{
-    AttestArgs, BuildArgs, DiffArgs, EngineName, InputArgs, PublishArgs, SbomArgs, SbomForm, SignArgs, SourceArgs,
+    AttestArgs, BuildArgs, CompressionName, DiffArgs, EngineName, InputArgs, PublishArgs, SbomArgs, SbomForm, SignArgs, SourceArgs,
 };
 use crate::progress::Line;
 use crate::report::{Exit, Failure, Question};
@@ -33,6 +34,15 @@ impl From<EngineName> for Choice {
             EngineName::Docker => Self::Docker,
             EngineName::Buildah => Self::Buildah,
             EngineName::Podman => Self::Podman,
+        }
+    }
+}
+
+impl From<CompressionName> for Compression {
+    fn from(name: CompressionName) -> Self {
+        match name {
+            CompressionName::Gzip => Self::Gzip,
+            CompressionName::Zstd => Self::Zstd,
         }
     }
 }
@@ -201,12 +211,17 @@ pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
     let template = inputs::template(&args.template, args.templates_dir.as_deref())?;
     let output = args.output.clone().unwrap_or_else(|| format!("{}.oci", template.name).into());
     let bundled = args.templates_dir.is_none() && Template::bundled_names().contains(&template.name.as_str());
+    let job = provenance::job(args.offline, world)?;
     let request = BuildRequest {
         bundled,
         platform: args.platform.clone().unwrap_or_else(Platform::host),
-        engine: args.engine.into(),
+        engine: args.builder.clone().map_or_else(|| args.engine.into(), Choice::Builder),
         offline: args.offline,
         check: args.check,
+        source: provenance::source(args, job.as_ref(), &template, world)?,
+        builder_id: job.as_ref().map(|job| job.workflow.clone()),
+        invocation_id: job.as_ref().map(|job| job.run.clone()),
+        compression: args.compression.into(),
         ..BuildRequest::new(&template, output.clone())
     };
     let mut record = run_build(&request, &args.inputs, world)?;
