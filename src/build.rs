@@ -5,6 +5,7 @@
 //! that fails leaves nothing.
 
 mod documents;
+pub mod rebuilt;
 mod record;
 
 use std::collections::BTreeMap;

@@ -4,6 +4,7 @@ mod inputs;
 mod judge;
 mod make;
 mod provenance;
+mod rebuild;
 mod start;
 
 use std::collections::BTreeMap;

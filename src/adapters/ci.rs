@@ -54,7 +54,8 @@ pub fn github(
         let value = text(name);
         if good(&value) { Ok(value) } else { Err(CiError(name, value)) }
     };
-    let server = checked("GITHUB_SERVER_URL", |url| url.starts_with("https://") && is_plain(url) && !url.ends_with('/'))?;
+    let server =
+        checked("GITHUB_SERVER_URL", |url| url.starts_with("https://") && is_plain(url) && !url.ends_with('/'))?;
     let repository = checked("GITHUB_REPOSITORY", |name| is_plain(name) && name.split('/').count() == 2)?;
     let git_ref = checked("GITHUB_REF", |name| name.starts_with("refs/") && is_plain(name))?;
     let commit = checked("GITHUB_SHA", |sha| matches!(sha.len(), 40 | 64) && sha.bytes().all(is_hex))?;
@@ -72,7 +73,8 @@ pub fn github(
 
 /// `owner/name/.github/workflows/file.yml@ref`
 fn is_workflow(text: &str) -> bool {
-    let parts = text.split_once("/.github/workflows/").and_then(|(repository, rest)| Some((repository, rest.split_once('@')?)));
+    let parts =
+        text.split_once("/.github/workflows/").and_then(|(repository, rest)| Some((repository, rest.split_once('@')?)));
     is_plain(text)
         && parts.is_some_and(|(repository, (file, git_ref))| {
             repository.split('/').count() == 2 && !file.is_empty() && git_ref.starts_with("refs/")

@@ -148,11 +148,17 @@ pub(crate) struct AttestArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) key: PathBuf,
     /// What kind of statement: spdx, cyclonedx, slsa-v1, or a predicate type's URI
-    #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) predicate_type: String,
+    #[arg(long = "type", value_name = "TYPE", requires = "predicate", required_unless_present = "rebuild")]
+    pub(crate) predicate_type: Option<String>,
     /// The predicate, a JSON document
-    #[arg(long, value_name = "FILE")]
-    pub(crate) predicate: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "predicate_type", conflicts_with = "rebuild")]
+    pub(crate) predicate: Option<PathBuf>,
+    /// Build this template here, and state that it came out as this image; nothing is stated if it did not
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) rebuild: Option<String>,
+    /// A folder of templates that is searched before the bundled ones
+    #[arg(long, value_name = "DIR", requires = "rebuild")]
+    pub(crate) templates_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 }

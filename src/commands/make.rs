@@ -20,9 +20,10 @@ use bulla::sign::{self, Place, Signing};
 use bulla::template::Template;
 use bulla::{describe, home, verify};
 
-use super::{World, has_terminal, inputs, open, parse_image, print, provenance, shout, tell};
+use super::{World, has_terminal, inputs, open, parse_image, print, provenance, rebuild, shout, tell};
 use crate::cli::{
-    AttestArgs, BuildArgs, CompressionName, DiffArgs, EngineName, InputArgs, PublishArgs, SbomArgs, SbomForm, SignArgs, SourceArgs,
+    AttestArgs, BuildArgs, CompressionName, DiffArgs, EngineName, InputArgs, PublishArgs, SbomArgs, SbomForm, SignArgs,
+    SourceArgs,
 };
 use crate::progress::Line;
 use crate::report::{Exit, Failure, Question};
@@ -105,11 +106,14 @@ pub(crate) fn public_key(file: &Path, world: &World) -> Result<Exit, Failure> {
 
 pub(crate) fn sign(args: &SignArgs, world: &World) -> Result<Exit, Failure> {
     let key = private_key(&args.key, world)?;
-    attach(&args.image, &args.source, &key, world, |signing| signing.sign())
+    attach(&args.image, &args.source, &key, world, |signing| Ok(signing.sign()?))
 }
 
 pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> {
-    let predicate_type = match args.predicate_type.as_str() {
+    let (Some(predicate_type), Some(file)) = (&args.predicate_type, &args.predicate) else {
+        return rebuild::attest(args, world);
+    };
+    let predicate_type = match predicate_type.as_str() {
         "spdx" => predicate_types::SPDX,
         "cyclonedx" => predicate_types::CYCLONEDX,
         "slsa-v1" => predicate_types::SLSA_V1,
@@ -120,19 +124,19 @@ pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> 
             )));
         }
     };
-    let predicate = state::read_file(&args.predicate, bulla::sbom::limits::DOCUMENT)
-        .map_err(|error| Failure::usage(error.to_string()))?;
+    let predicate =
+        state::read_file(file, bulla::sbom::limits::DOCUMENT).map_err(|error| Failure::usage(error.to_string()))?;
     let key = private_key(&args.key, world)?;
-    attach(&args.image, &args.source, &key, world, |signing| signing.attest(predicate_type, &predicate))
+    attach(&args.image, &args.source, &key, world, |signing| Ok(signing.attest(predicate_type, &predicate)?))
 }
 
 /// Finds the image by digest or in a layout, and lets `say` make statements about it.
-fn attach(
+pub(super) fn attach(
     image: &str,
     source: &SourceArgs,
     key: &PrivateKey,
     world: &World,
-    say: impl FnOnce(&mut Signing<'_>) -> Result<bulla::content::Digest, bulla::sign::SignError>,
+    say: impl FnOnce(&mut Signing<'_>) -> Result<Digest, Failure>,
 ) -> Result<Exit, Failure> {
     let (digest, bundle) = match parse_image(image)? {
         ImageName::Layout { dir, image } => {
@@ -243,7 +247,7 @@ pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Result<BuildRecord, Failure> {
+pub(super) fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Result<BuildRecord, Failure> {
     let cache = world.cache()?;
     let host = Host::from_env(|name| world.var(name));
     let line = Line::new();
@@ -254,15 +258,6 @@ fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Res
         progress: &|event| line.show(event),
     };
     Ok(build::build(request, &world)?)
-}
-
-/// Builds a bundled template for this machine into a layout of the cache, for `launch --rebuild`.
-pub(crate) fn rebuild(name: &str, offline: bool, world: &World) -> Result<(Layout, Digest), Failure> {
-    let template = Template::bundled(name)?;
-    let output = world.cache()?.join("rebuild").join(name);
-    let request = BuildRequest { offline, ..BuildRequest::new(&template, output.clone()) };
-    let record = run_build(&request, &InputArgs::default(), world)?;
-    Ok((Layout::open(&output)?, record.image.digest))
 }
 
 /// Which engine would build, for `doctor`.

@@ -126,7 +126,7 @@ fn try_buildah(host: &Host, work: &Path) -> Result<Engine, String> {
         invocation.args.extend(all);
         invocation.output().map(|_| ())
     })?;
-    Ok(Engine { program, version, builder: Builder::Buildah { storage, rootless }, env: host.env.clone() })
+    Ok(Engine { program, version, builder: Builder::Buildah { storage, rootless }, env: without_docker(host) })
 }
 
 fn try_podman(host: &Host, work: &Path) -> Result<Engine, String> {
@@ -141,14 +141,23 @@ fn try_podman(host: &Host, work: &Path) -> Result<Engine, String> {
         words.push("info".into());
         host.invocation(&program, words).output().map(|_| ())
     })?;
-    Ok(Engine { program, version, builder: Builder::Podman { storage, rootless: !is_root() }, env: host.env.clone() })
+    Ok(Engine {
+        program,
+        version,
+        builder: Builder::Podman { storage, rootless: !is_root() },
+        env: without_docker(host),
+    })
+}
+
+/// What engines get that are not docker: podman asks for the files that docker's variables name.
+fn without_docker(host: &Host) -> Vec<(OsString, OsString)> {
+    let of_docker =
+        |name: &OsString| ["DOCKER_", "BUILDX_"].iter().any(|start| name.to_string_lossy().starts_with(start));
+    host.env.iter().filter(|(name, _)| !of_docker(name)).cloned().collect()
 }
 
 /// The first storage driver with which `try_it` works, in a folder that is gone with `work`.
-fn storage(
-    work: &Path,
-    try_it: impl Fn(Vec<OsString>) -> Result<(), ProcessError>,
-) -> Result<String, String> {
+fn storage(work: &Path, try_it: impl Fn(Vec<OsString>) -> Result<(), ProcessError>) -> Result<String, String> {
     let mut reason = String::new();
     for driver in ["overlay", "vfs"] {
         match try_it(storage_words(&work.join(driver), &work.join(driver), driver)) {
@@ -183,7 +192,10 @@ fn line(text: &[u8]) -> String {
 fn said(error: &ProcessError) -> String {
     let text = error.to_string();
     // docker says it first and then where to read more; the others end in it.
-    let line = text.lines().find(|line| line.starts_with("ERROR")).or_else(|| text.lines().rfind(|line| !line.trim().is_empty()));
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("ERROR"))
+        .or_else(|| text.lines().rfind(|line| !line.trim().is_empty()));
     line.unwrap_or(&text).trim().to_owned()
 }
 
