@@ -5,7 +5,7 @@ CARGO ?= cargo
 CARGO_DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart setup test interop lint fmt clippy deny docs bench audit-deps
+.PHONY: help quickstart setup test interop reprotest lint fmt clippy deny docs bench audit-deps
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: setup ## Run every test, with those in the documentation
 
 interop: ## Bring the Sigstore clients of others here, and test with them in both directions
 	@scripts/interop.sh
+
+reprotest: setup ## Build every template by every engine, user, clock … that is here, and compare (as root; long)
+	@scripts/reprotest.sh
 
 lint: fmt clippy deny docs ## Format, clippy, dependencies (offline), documentation
 

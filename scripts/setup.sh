@@ -27,6 +27,7 @@ skopeo                 skopeo           test             another reader of layou
 umoci                  umoci            test             another reader of layouts
 faketime               faketime         test             builds as if it were another day
 haproxy                haproxy          test             the rules of socket-proxy, before a real engine
+python3-venv           -                test             reads provenance with the types of in-toto itself
 '
 
 if ! command -v cargo >/dev/null 2>&1 && [ ! -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
@@ -46,7 +47,15 @@ missing=$(echo "$packages" | while read -r package program purposes why; do
     status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$status" = installed ] || echo "$package  ($why)"
 done)
-[ -n "$missing" ] || exit 0
+# in-toto's own reader of provenance, in a folder of the tests' own.
+peers() {
+    [ "$purpose" = test ] || return 0
+    peers=$(dirname "$0")/../target/peers
+    "$peers/bin/python" -c 'import in_toto_attestation' 2>/dev/null && return 0
+    python3 -m venv "$peers" && "$peers/bin/pip" install -q in-toto-attestation==0.9.3 protobuf==7.36.2 ||
+        echo "in-toto-attestation could not be installed; what needs it is passed over" >&2
+}
+[ -n "$missing" ] || { peers; exit 0; }
 
 echo "to be installed:"
 echo "$missing" | sed 's/^/  /'
@@ -76,3 +85,4 @@ install_packages() { $as_root env DEBIAN_FRONTEND=noninteractive apt-get install
 install_packages $names || for name in $names; do
     install_packages "$name" || echo "$name could not be installed; what needs it is passed over" >&2
 done
+peers

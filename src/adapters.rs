@@ -5,6 +5,7 @@
 
 pub mod apt;
 mod attached;
+pub mod ci;
 pub mod engine;
 pub mod inputs;
 pub mod layout;

@@ -7,6 +7,7 @@
 mod documents;
 mod finished;
 mod ground;
+pub mod rebuilt;
 mod record;
 
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ use crate::dockerfile::{Dockerfile, DockerfileError};
 use crate::home;
 use crate::lock::{self, LockingError};
 use crate::lockfile::{Input, Lock};
-use crate::oci::diff::{self, Change, Difference, Why};
+use crate::oci::diff;
 use crate::oci::normalize::compress::Compression;
 use crate::oci::normalize::{self, Canonical, NormalizeError, Options, RULES};
 use crate::oci::tree::Inode;
@@ -69,6 +70,10 @@ pub struct BuildRequest<'a> {
     pub source: Option<Source>,
     /// Who is accountable for the build; absent: somebody's own machine.
     pub builder_id: Option<String>,
+    /// The run of a CI system in which this happens, by its address.
+    pub invocation_id: Option<String>,
+    /// How the new layer is stored.
+    pub compression: Compression,
 }
 
 impl<'a> BuildRequest<'a> {
@@ -87,16 +92,19 @@ impl<'a> BuildRequest<'a> {
             record: false,
             source: None,
             builder_id: None,
+            invocation_id: None,
+            compression: Compression::default(),
         }
     }
 }
 
 /// A commit of a repository.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Source {
     /// `git+https://…[@ref]`
     pub uri: String,
     /// The commit's name, in hex.
+    #[serde(rename = "gitCommit")]
     pub commit: String,
 }
 
@@ -209,7 +217,8 @@ pub fn build(request: &BuildRequest<'_>, world: &World<'_>) -> Result<BuildRecor
     let mut writer = LayoutWriter::create(&request.output)?;
     let expected = request.template.digests().map_err(LockingError::from)?;
     let expected = expected.and_then(|digests| digests.expected(&lock.digest(), RULES, &request.platform));
-    let expected = expected.filter(|_| !request.record);
+    // What is recorded is the digest of the image as it is stored by default.
+    let expected = expected.filter(|_| !request.record && request.compression == Compression::default());
     let place = world.finished.map(|folder| finished::Place::of(folder, request, &locks));
     // A statement of who built it and from which commit is made by building, and so is a digest that is recorded.
     let reuse = !request.fresh && !request.check && !request.record;
@@ -291,6 +300,8 @@ struct Made {
     place: Workplace,
 }
 
+/// How many differing paths are named when two builds differ.
+const NAMED: usize = 20;
 /// The file of a build's folder that takes the new layer.
 const LAYER: &str = "layer";
 
@@ -300,7 +311,7 @@ impl Made {
         let (own, others) = (|| self.place.open(LAYER), || other.place.open(LAYER));
         let base = ground.map(Ground::opens).unwrap_or_default();
         let (first, second) = (as_source(&self.canonical, &base, &own), as_source(&other.canonical, &base, &others));
-        Ok(said(&diff::diff(&first, &second)?))
+        Ok(diff::diff(&first, &second)?.lines(NAMED))
     }
 }
 
@@ -310,7 +321,7 @@ impl Build<'_> {
         let Self { request, world, lock, .. } = self;
         let epoch = lock.source_date_epoch;
         let place = Workplace::create(world.work, epoch)?;
-        let (engine, passed_over) = engine::find(request.engine, world.host, place.runtime())?;
+        let (engine, passed_over) = engine::find(&request.engine, world.host, place.runtime())?;
         (world.progress)(Event::Step(&format!(
             "unpacking what {} inputs need to install themselves",
             self.inputs.len()
@@ -335,9 +346,14 @@ impl Build<'_> {
         let layers = layers.map(|(layer, open)| normalize::Source { descriptor: layer.descriptor(), open }).collect();
         let image = normalize::EngineImage { config: &raw.config, layers };
         let below = self.ground.map(Ground::opens).unwrap_or_default();
-        let base = self.ground.map(|ground| ground.base(&below)).unwrap_or_default();
-        let (mount_points, labels) = (self.mount_points.clone(), self.labels());
-        let options = Options { epoch, base, mount_points, labels, ..Options::default() };
+        let options = Options {
+            epoch,
+            base: self.ground.map(|ground| ground.base(&below)).unwrap_or_default(),
+            mount_points: self.mount_points.clone(),
+            labels: self.labels(),
+            compression: request.compression,
+            ..Options::default()
+        };
         let blob = BufWriter::with_capacity(1 << 20, place.file(LAYER)?);
         let mut scanner = Scanner::new();
         let mut observe =
@@ -405,7 +421,8 @@ impl Build<'_> {
         };
         beside(documents::SPDX, &sbom::spdx::write(&made.inventory, &described))?;
         beside(documents::CYCLONEDX, &sbom::cyclonedx::write(&made.inventory, &described))?;
-        let local = if request.bundled { home::local_builder() } else { home::own_builder() };
+        let local = if request.bundled { home::local_builder } else { home::own_builder };
+        let builder_id = request.builder_id.clone().unwrap_or_else(local);
         let provenance = documents::provenance(&documents::Told {
             template,
             bundled: request.bundled,
@@ -417,8 +434,9 @@ impl Build<'_> {
             engine: &made.engine,
             raw_image: made.raw_image,
             source: request.source.as_ref(),
-            builder_id: request.builder_id.as_deref().unwrap_or(&local),
-            compression: Compression::default().description(),
+            builder_id: &builder_id,
+            invocation_id: request.invocation_id.as_deref(),
+            compression: request.compression,
             dropped: &canonical.dropped,
             diff_ids: &canonical.layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>(),
             documents: &documents,
@@ -443,9 +461,12 @@ impl Build<'_> {
                 .collect(),
             platform: request.platform.clone(),
             source_date_epoch: lock.source_date_epoch,
+            source: request.source.clone(),
+            builder_id,
             engine: EngineRecord {
                 name: made.engine.builder.as_str().to_owned(),
                 version: made.engine.version.clone(),
+                builder: made.engine.builder_name().map(str::to_owned),
                 network: "none".into(),
                 passed_over: made.passed_over,
                 raw_image: made.raw_image,
@@ -461,6 +482,7 @@ impl Build<'_> {
                 layers: canonical.layers.iter().map(layer).collect(),
                 packages: made.inventory.packages.len(),
                 rules: RULES.into(),
+                compression: request.compression.as_str().into(),
                 dropped: canonical.dropped.clone(),
             },
             documents,
@@ -472,21 +494,6 @@ impl Build<'_> {
         writer.write_beside(RECORD, &record.write())?;
         writer.finish()?;
         Ok(record)
-    }
-}
-
-fn word(why: &Why) -> String {
-    match why {
-        Why::Content(first, second) if first == second => format!("another content of {first} bytes"),
-        Why::Content(first, second) => format!("another content, {first} and {second} bytes"),
-        Why::Kind(first, second)
-        | Why::Mode(first, second)
-        | Why::Owner(first, second)
-        | Why::Link(first, second)
-        | Why::Device(first, second)
-        | Why::HardLink(first, second) => format!("{first} and {second}"),
-        Why::Mtime(first, second) => format!("dated {first} and {second}"),
-        Why::Xattrs(names) => format!("extended attributes {}", names.join(", ")),
     }
 }
 
@@ -510,24 +517,4 @@ fn as_source<'a>(
     let layers = canonical.layers.iter().zip(opens);
     let layers = layers.map(|(layer, open)| normalize::Source { descriptor: layer.descriptor.clone(), open });
     normalize::EngineImage { config: &canonical.config, layers: layers.collect() }
-}
-
-/// How many differing paths are named.
-const NAMED: usize = 20;
-
-fn said(difference: &Difference) -> Vec<String> {
-    let file = |file: &diff::FileChange| match &file.change {
-        Change::Added => format!("{}: only in the second", file.path),
-        Change::Removed => format!("{}: only in the first", file.path),
-        Change::Changed(why) => format!("{}: {}", file.path, why.iter().map(word).collect::<Vec<_>>().join(", ")),
-    };
-    let config = |one: &diff::ConfigChange| format!("config: {}: {:?} and {:?}", one.at, one.from, one.to);
-    let mut lines: Vec<_> = difference.files.iter().take(NAMED).map(file).collect();
-    let paths = difference.added + difference.removed + difference.changed;
-    let unsaid = paths.saturating_sub(lines.len() as u64);
-    if unsaid > 0 {
-        lines.push(format!("and {unsaid} more paths"));
-    }
-    lines.extend(difference.config.iter().take(NAMED).map(config));
-    lines
 }

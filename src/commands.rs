@@ -6,6 +6,8 @@ mod inspect;
 mod judge;
 mod make;
 mod policies;
+mod provenance;
+mod rebuild;
 mod start;
 mod trust;
 

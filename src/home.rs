@@ -31,6 +31,11 @@ pub fn local_verifier() -> String {
     format!("{REPOSITORY}/local-verify")
 }
 
+/// The predicate type of a statement that an image was rebuilt and came out the same: the document that describes it.
+pub fn rebuild_type() -> String {
+    format!("{REPOSITORY}/blob/main/docs/rebuild.md")
+}
+
 /// The canonical name of a published template, without a tag.
 pub fn template_image(template: &str) -> String {
     format!("{IMAGES}/{template}")

@@ -81,6 +81,7 @@ pub enum Place<'a> {
 pub struct Signing<'a> {
     place: Place<'a>,
     subject: Descriptor,
+    manifest: Manifest,
     name: String,
     author: Author<'a>,
     now: Timestamp,
@@ -100,7 +101,12 @@ impl<'a> Signing<'a> {
             .map_err(|source| SignError::Image { digest: image.digest, source })?;
         let media_type = image.media_type.as_deref().unwrap_or(manifest.media_type());
         let subject = Descriptor::new(media_type, image.digest, image.raw.len() as u64);
-        Ok(Self { place, subject, name: name.to_owned(), author: author.into(), now })
+        Ok(Self { place, subject, manifest, name: name.to_owned(), author: author.into(), now })
+    }
+
+    /// What statements will be about: the manifest that was read.
+    pub const fn image(&self) -> (&Descriptor, &Manifest) {
+        (&self.subject, &self.manifest)
     }
 
     /// Says that whoever signs vouches for this digest (cosign's `sign/v1`). Returns the bundle's digest.

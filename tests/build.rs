@@ -3,123 +3,33 @@
 //! What is not there is named and passed over: `skipped: …`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "in a test they are the failure")]
 
+#[path = "support/building.rs"]
+mod building;
 #[path = "support/dockerd.rs"]
 mod dockerd;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use bulla::adapters::apt::Apt;
+use building::{BASE, ONE_AT_A_TIME, START, Site, host, variant};
 use bulla::adapters::engine::{Choice, EngineError, Host};
-use bulla::adapters::inputs::{Inputs, InputsError};
-use bulla::adapters::sources::{Access, Mirrors};
-use bulla::adapters::unwatched;
-use bulla::build::{self, BuildError, BuildRecord, BuildRequest, World};
+use bulla::adapters::inputs::InputsError;
+use bulla::build::{self, BuildError};
 use bulla::class::{Class, Classified};
-use bulla::lock;
 use bulla::oci::Platform;
 use bulla::template::Template;
 use dockerd::Dockerd;
-use tempfile::TempDir;
-
-/// Engines take every core they get: one build at a time is faster than several.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-/// The base template with a lock whose inputs are in `cache`; nothing where the archive does not answer.
-static BASE: LazyLock<Option<(Template, TempDir)>> = LazyLock::new(|| {
-    let cache = tempfile::tempdir().unwrap();
-    let mirrors = Mirrors::of_host(Path::new("/etc/apt"));
-    let inputs = Inputs::new(cache.path()).with_mirrors(mirrors.clone(), Access::of_host());
-    let template = Template::bundled("base").unwrap();
-    let platform = Platform::host();
-    let fetch = |template: &Template| -> Result<(), String> {
-        let lock = lock::locked(template, &platform).map_err(|error| error.to_string())?;
-        inputs.fetch(&lock.for_platform(&platform), false, &unwatched).map(|_| ()).map_err(|error| error.to_string())
-    };
-    let committed = match fetch(&template) {
-        Ok(()) => return Some((template, cache)),
-        Err(reason) => reason,
-    };
-    println!("the bundled lock cannot be built from, so base is locked anew: {committed}");
-    let apt =
-        Apt { mirrors, access: Access::of_host(), keyring: None, allow_expired: true, now: jiff::Timestamp::now() };
-    let lock = match lock::lock(&template, std::slice::from_ref(&platform), &apt, &inputs, &unwatched) {
-        Ok(lock) => lock,
-        Err(error) => {
-            println!("skipped: building base: it cannot be locked here: {error}");
-            return None;
-        }
-    };
-    let template = template.with_lock(&lock);
-    match fetch(&template) {
-        Ok(()) => Some((template, cache)),
-        Err(error) => {
-            println!("skipped: building base: its inputs cannot be had: {error}");
-            None
-        }
-    }
-});
-
-fn host(more: &[(&str, &str)]) -> Host {
-    let more: BTreeMap<&str, &str> = more.iter().copied().collect();
-    Host::from_env(|name| more.get(name).map(OsString::from).or_else(|| std::env::var_os(name)))
-}
-
-struct Site {
-    folder: TempDir,
-    host: Host,
-    engine: Choice,
-}
-
-impl Site {
-    fn new(engine: Choice, host: Host) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), host, engine }
-    }
-
-    fn output(&self) -> PathBuf {
-        self.folder.path().join("out")
-    }
-
-    /// Builds offline: whatever a test needs is in `cache`.
-    fn build(&self, template: &Template, cache: &Path, check: bool) -> Result<BuildRecord, BuildError> {
-        let work = self.folder.path().join("work");
-        let inputs = Inputs::new(cache);
-        let world = World { inputs: &inputs, host: &self.host, work: &work, finished: None, progress: &unwatched };
-        let request =
-            BuildRequest { engine: self.engine, offline: true, check, ..BuildRequest::new(template, self.output()) };
-        let built = build::build(&request, &world);
-        let left: Vec<_> = std::fs::read_dir(&work).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-        assert!(left.is_empty(), "left behind: {left:?}");
-        if built.is_err() {
-            let there: Vec<_> =
-                std::fs::read_dir(self.folder.path()).unwrap().flatten().map(|entry| entry.path()).collect();
-            assert!(there.iter().all(|path| *path == work), "a failed build left {there:?}");
-        }
-        built
-    }
-}
-
-/// The base template with another Dockerfile, and its lock made to fit.
-fn variant(template: &Template, dockerfile: &str) -> Template {
-    let mut lock = template.lock().unwrap();
-    let mut files: BTreeMap<_, _> =
-        template.files.iter().map(|(path, file)| (path.clone(), file.bytes.clone())).collect();
-    files.insert("Dockerfile".to_owned(), dockerfile.as_bytes().to_vec());
-    let template = Template::from_files("base", files).unwrap();
-    lock.template = template.digest();
-    template.with_lock(&lock)
-}
-
-const START: &str = "FROM scratch\nENV PATH=/usr/sbin:/usr/bin:/sbin:/bin\nADD inputs/bootstrap.tar /\n";
 
 /// The first engine that works here, among those that need no daemon.
 fn any_engine() -> Option<Site> {
     let folder = tempfile::tempdir().unwrap();
     for choice in [Choice::Buildah, Choice::Podman] {
-        match bulla::adapters::engine::find(choice, &host(&[]), folder.path()) {
+        match bulla::adapters::engine::find(&choice, &host(&[]), folder.path()) {
             Ok(_) => return Some(Site::new(choice, host(&[]))),
             Err(error) => println!("{error}"),
         }
@@ -132,7 +42,9 @@ fn any_engine() -> Option<Site> {
 fn every_engine_gives_base_the_same_digest() {
     let _one = ONE_AT_A_TIME.lock();
     let Some((template, cache)) = &*BASE else { return };
-    let daemon = Dockerd::start();
+    let aside = tempfile::tempdir().unwrap();
+    let later = later(aside.path());
+    let daemon = Dockerd::start_with(later.as_deref().unwrap_or_default(), "{}");
     let mut sites = vec![("buildah", Site::new(Choice::Buildah, host(&[])))];
     if let Some(daemon) = &daemon {
         let address = daemon.host();
@@ -140,7 +52,11 @@ fn every_engine_gives_base_the_same_digest() {
     }
     let mut records = Vec::new();
     for (name, site) in &sites {
-        match site.build(template, cache.path(), false) {
+        // The second engine runs with another umask, too.
+        let umask = (*name == "docker").then(|| rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077)));
+        let built = site.build(template, cache.path(), false);
+        umask.map(rustix::process::umask);
+        match built {
             Ok(record) => {
                 println!("{name}: {} {} -> {}", record.engine.name, record.engine.version, record.image.digest);
                 records.push((site.output(), record));
@@ -148,6 +64,12 @@ fn every_engine_gives_base_the_same_digest() {
             Err(BuildError::Engine(EngineError::None(reasons))) => println!("skipped: {name}: {reasons:?}"),
             Err(error) => panic!("{name}: {error}"),
         }
+    }
+    if let (Some(_), Some((_, site))) = (&later, sites.get(1)) {
+        // It was another day in there: this step succeeds on no other.
+        let tomorrow = jiff::Timestamp::now().as_second() + 39 * 86_400;
+        let clock = variant(template, &format!("{START}RUN test $(date +%s) -gt {tomorrow}\n"));
+        site.build(&clock, cache.path(), false).unwrap();
     }
     if let Some(daemon) = &daemon {
         let images =
@@ -174,12 +96,57 @@ fn every_engine_gives_base_the_same_digest() {
         });
         assert_eq!(named.count(), 1, "{}", input.display());
     }
+    reads_as_in_toto(&output.join("bulla/provenance.json"), &first.image.digest.hex(), dependencies.len());
     let record = read_json(&output.join("bulla/build.json"));
     assert_eq!(record["schema"], build::SCHEMA);
     assert_eq!(record["image"]["digest"], first.image.digest.to_string().as_str());
     let index = read_json(&output.join("index.json"));
     let name = &index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"];
     assert_eq!(*name, format!("base:{}", template.manifest.release).as_str());
+}
+
+/// in-toto's own types take the provenance, with as many dependencies, and refuse it with a word changed.
+fn reads_as_in_toto(provenance: &Path, digest: &str, dependencies: usize) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("target/peers/bin/python");
+    if !python.exists() {
+        println!("skipped: reading provenance with in-toto's types (scripts/setup.sh test installs them)");
+        return;
+    }
+    let read = |file: &Path| {
+        let mut command = Command::new(&python);
+        command.arg(root.join("scripts/check-provenance.py")).arg(file).arg(digest).output().unwrap()
+    };
+    let good = read(provenance);
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+    assert_eq!(String::from_utf8_lossy(&good.stdout).trim(), dependencies.to_string());
+    let text = std::fs::read_to_string(provenance).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (from, to) in [("\"runDetails\"", "\"runDetail\""), ("\"sha256\": \"", "\"sha256\": 5, \"x\": \"")] {
+        let bad = folder.path().join("bad.json");
+        std::fs::write(&bad, text.replace(from, to)).unwrap();
+        assert!(!read(&bad).status.success(), "took {to}");
+    }
+}
+
+/// What a docker daemon is started with so that containers see a clock that is 40 days ahead.
+fn later(folder: &Path) -> Option<Vec<(OsString, OsString)>> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let library = libraries.map(|dir| dir.path().join("faketime/libfaketime.so.1")).find(|path| path.is_file());
+    let (Some(library), Some(_)) = (library, bulla::adapters::process::find_program("jq", &path)) else {
+        println!("skipped: a clock that is 40 days ahead (libfaketime and jq are not both installed)");
+        return None;
+    };
+    let runc = folder.join("runc");
+    std::fs::write(&runc, include_bytes!("../scripts/later-runc.sh")).unwrap();
+    std::fs::set_permissions(&runc, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let paths = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path));
+    let log = folder.join("log");
+    let variables =
+        [("PATH", std::env::join_paths(paths).unwrap()), ("LATER_LIBRARY", library.into()), ("LATER_LOG", log.into())];
+    Some(variables.into_iter().map(|(name, value)| (name.into(), value)).collect())
 }
 
 fn read_json(path: &Path) -> serde_json::Value {
@@ -189,15 +156,27 @@ fn read_json(path: &Path) -> serde_json::Value {
 #[test]
 fn a_build_cannot_reach_the_network() {
     let _one = ONE_AT_A_TIME.lock();
-    let (Some((template, cache)), Some(site)) = (&*BASE, any_engine()) else { return };
+    let Some((template, cache)) = &*BASE else { return };
+    let daemon = Dockerd::start();
+    let address = daemon.as_ref().map(Dockerd::host).unwrap_or_default();
+    let docker = daemon.as_ref().map(|_| Site::new(Choice::Docker, host(&[("DOCKER_HOST", &address)])));
+    let others = [Choice::Buildah, Choice::Podman].map(|choice| Site::new(choice, host(&[])));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
     let reaching = format!("{START}RUN bash -c 'echo hello >/dev/tcp/127.0.0.1/{port}'\n");
-    let error = site.build(&variant(template, &reaching), cache.path(), false).unwrap_err();
-    assert_eq!((error.class(), error.code()), (Class::Build, "engine-failed"));
-    assert!(error.to_string().contains("/dev/tcp/127.0.0.1"), "{error}");
-    assert!(listener.accept().is_err(), "the build reached this machine");
+    for site in docker.iter().chain(&others) {
+        let error = match site.build(&variant(template, &reaching), cache.path(), false) {
+            Err(BuildError::Engine(EngineError::None(reasons))) => {
+                println!("skipped: an engine: {reasons:?}");
+                continue;
+            }
+            built => built.unwrap_err(),
+        };
+        assert_eq!((error.class(), error.code()), (Class::Build, "engine-failed"));
+        assert!(error.to_string().contains("/dev/tcp/127.0.0.1"), "{error}");
+        assert!(listener.accept().is_err(), "the build reached this machine");
+    }
 }
 
 #[test]
@@ -218,12 +197,111 @@ fn a_second_build_that_differs_is_refused_with_the_paths() {
     match site.build(&random, cache.path(), true).unwrap_err() {
         BuildError::NotReproducible { first, second, paths } => {
             assert_ne!(first, second);
-            assert_eq!(paths[0], "etc/different: another content of 8 bytes", "{paths:?}");
+            assert_eq!(paths[0], "changed etc/different: other content of 8 bytes", "{paths:?}");
         }
         error => panic!("{error}"),
     }
     let steady = variant(template, &format!("{START}RUN date >/dev/null\n"));
     assert_eq!(site.build(&steady, cache.path(), true).unwrap().builds, 2);
+}
+
+/// A BuildKit that this docker does not run: another daemon's, behind a socket that forwards to it.
+#[test]
+fn a_builder_by_name_gives_the_same_digest() {
+    let _one = ONE_AT_A_TIME.lock();
+    let Some((template, cache)) = &*BASE else { return };
+    let buildx = Command::new("docker").args(["buildx", "version"]).output();
+    if !buildx.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("buildx")) {
+        println!("skipped: a builder by name (docker has no buildx)");
+        return;
+    }
+    let Some(daemon) = Dockerd::start_with(&[], r#"{"features": {"containerd-snapshotter": true}}"#) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, config) = (folder.path().join("far.sock"), folder.path().join("config"));
+    forward(UnixListener::bind(&socket).unwrap(), daemon.host());
+    let config = config.to_str().unwrap();
+    // No daemon but the one behind the socket, and nothing that a person has set up.
+    let nowhere = format!("unix://{}/none.sock", folder.path().display());
+    let host = host(&[("DOCKER_CONFIG", config), ("DOCKER_HOST", &nowhere)]);
+    let address = format!("unix://{}", socket.display());
+    let create = ["buildx", "create", "--name", "far", "--driver", "remote", &address];
+    let created = Command::new("docker").args(create).env("DOCKER_CONFIG", config).output().unwrap();
+    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+
+    let far = Site::new(Choice::Builder("far".to_owned()), host.clone());
+    let record = far.build(template, cache.path(), false).unwrap();
+    assert_eq!((record.engine.name.as_str(), record.engine.builder.as_deref()), ("docker-buildx", Some("far")));
+    let near = Site::new(Choice::Buildah, self::host(&[]));
+    match near.build(template, cache.path(), false) {
+        Ok(near) => assert_eq!(record.image.digest, near.image.digest),
+        Err(BuildError::Engine(EngineError::None(reasons))) => println!("skipped: comparing with buildah: {reasons:?}"),
+        Err(error) => panic!("{error}"),
+    }
+    let unknown = Site::new(Choice::Builder("unknown".to_owned()), host);
+    let error = unknown.build(template, cache.path(), false).unwrap_err();
+    assert_eq!(error.code(), "no-engine");
+    assert!(error.to_string().contains("builder unknown: ERROR: no builder \"unknown\" found"), "{error}");
+}
+
+/// Hands every connection to BuildKit's own way in.
+fn forward(listener: UnixListener, daemon: String) {
+    let pump = |mut from: Box<dyn Read + Send>, mut to: Box<dyn Write + Send>, end: Option<UnixStream>| {
+        std::thread::spawn(move || {
+            let mut piece = [0; 1 << 15];
+            while let Ok(count @ 1..) = from.read(&mut piece) {
+                if to.write_all(&piece[..count]).and_then(|()| to.flush()).is_err() {
+                    break;
+                }
+            }
+            drop(to);
+            end.map(|stream| stream.shutdown(std::net::Shutdown::Both))
+        })
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut command = Command::new("docker");
+            command.args(["buildx", "dial-stdio"]).env("DOCKER_HOST", &daemon).env_remove("BUILDX_BUILDER");
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+            let mut child = command.spawn().unwrap();
+            let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+            pump(Box::new(stream.try_clone().unwrap()), Box::new(stdin), None);
+            pump(Box::new(stdout), Box::new(stream.try_clone().unwrap()), Some(stream));
+            std::thread::spawn(move || child.wait());
+        }
+    });
+}
+
+#[test]
+fn a_rebuild_is_attested_only_where_it_is_the_same() {
+    let _one = ONE_AT_A_TIME.lock();
+    let (Some((template, cache)), Some(_)) = (&*BASE, any_engine()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let small = variant(template, &format!("{START}RUN true\n"));
+    for (path, file) in &small.files {
+        let path = folder.path().join("images/base").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, &file.bytes).unwrap();
+    }
+    let bulla = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bulla"));
+        command.args(args).env("XDG_CACHE_HOME", cache.path()).env("BULLA_KEY_PASSWORD", "secret");
+        let output = command.env_remove("GITHUB_ACTIONS").output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(bulla(&["key", "generate", "--output", &at("k")]).0, 0);
+    let (key, public, images) = (at("k.key"), at("k.pub"), at("images"));
+    let rebuild_type = bulla::home::rebuild_type();
+    for (dockerfile, code) in [(format!("{START}RUN true\n"), 0), (format!("{START}RUN echo >/other\n"), 1)] {
+        let published = any_engine().unwrap();
+        published.build(&variant(template, &dockerfile), cache.path(), false).unwrap();
+        let image = format!("oci:{}", published.output().display());
+        let said =
+            bulla(&["attest", &image, "--rebuild", "base", "--templates-dir", &images, "--key", &key, "--offline"]);
+        assert_eq!(said.0, code, "{}", said.1);
+        let said = bulla(&["verify", &image, "--key", &public, "--require", &rebuild_type]);
+        assert_eq!(said.0, code, "{}", said.1);
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ use crate::content::ContentError;
 use crate::oci::OciError;
 
 /// Which engine a person wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
     /// The first that works.
     Auto,
@@ -39,6 +39,8 @@ pub enum Choice {
     Buildah,
     /// podman.
     Podman,
+    /// A BuildKit on this machine or another, by the name under which `docker buildx` knows it.
+    Builder(String),
 }
 
 /// What builds, inside an engine, and how its output is had.
@@ -48,6 +50,8 @@ pub enum Builder {
     Buildx {
         /// Whether the selected builder can write an OCI layout.
         export: bool,
+        /// The builder that a person named; absent: the one that docker has selected.
+        name: Option<String>,
     },
     /// docker with the BuildKit that is in the daemon and a client that speaks to it.
     BuildKit,
@@ -184,6 +188,14 @@ impl Classified for EngineError {
 }
 
 impl Engine {
+    /// The builder that a person named, where one was.
+    pub fn builder_name(&self) -> Option<&str> {
+        match &self.builder {
+            Builder::Buildx { name, .. } => name.as_deref(),
+            _ => None,
+        }
+    }
+
     /// For a person and for records: `buildah 1.28.2`.
     pub fn display(&self) -> String {
         format!("{} {}", self.builder.as_str(), self.version)

@@ -79,10 +79,23 @@ impl Invocation {
     /// The error of a program that ended badly.
     pub fn failed(&self, status: ExitStatus, stderr: &[u8]) -> ProcessError {
         let text = String::from_utf8_lossy(stderr);
-        let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).map(both_ends).collect();
         let last = lines[lines.len().saturating_sub(12)..].join("\n");
         ProcessError::Failed { command: self.display(), status: status.to_string(), stderr: last }
     }
+}
+
+/// A line of bearable length. Programs repeat what they were told and say why it failed at the end.
+fn both_ends(line: &str) -> String {
+    const START: usize = 120;
+    const END: usize = 240;
+    let count = line.chars().count();
+    if count <= START + END {
+        return line.to_owned();
+    }
+    let start: String = line.chars().take(START).collect();
+    let end: String = line.chars().skip(count - END).collect();
+    format!("{start} … {end}")
 }
 
 /// Where a program of this name is, looking through a `PATH`.
@@ -134,5 +147,17 @@ impl Classified for ProcessError {
             Self::NotStarted { .. } => "program-not-started",
             Self::Failed { .. } => "program-failed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_keeps_what_it_ends_in() {
+        assert_eq!(both_ends("short"), "short");
+        let line = both_ends(&format!("error in {}: not permitted", "x".repeat(5_000)));
+        assert!(line.starts_with("error in x") && line.ends_with("x: not permitted") && line.chars().count() < 400);
     }
 }

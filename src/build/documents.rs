@@ -15,6 +15,7 @@ use crate::home;
 use crate::lockfile::{Input, Lock};
 use crate::oci::Platform;
 use crate::oci::normalize::RULES;
+use crate::oci::normalize::compress::Compression;
 use crate::template::Template;
 
 /// Everything that provenance is written from.
@@ -32,7 +33,8 @@ pub(super) struct Told<'a> {
     pub(super) raw_image: Digest,
     pub(super) source: Option<&'a Source>,
     pub(super) builder_id: &'a str,
-    pub(super) compression: &'a str,
+    pub(super) invocation_id: Option<&'a str>,
+    pub(super) compression: Compression,
     pub(super) dropped: &'a [String],
     pub(super) diff_ids: &'a [Digest],
     pub(super) documents: &'a BTreeMap<String, Digest>,
@@ -64,9 +66,15 @@ pub(super) fn provenance(told: &Told<'_>) -> Provenance {
     external.insert("buildArguments".into(), Value::Object(Map::new()));
     external.insert("sourceDateEpoch".into(), lock.source_date_epoch.into());
     external.insert("network".into(), "none".into());
+    external.insert("compression".into(), told.compression.as_str().into());
     let mut internal = Map::new();
-    internal.insert("engine".into(), json!({ "name": engine.builder.as_str(), "version": engine.version }));
-    let canonical = json!({ "rules": RULES, "compression": told.compression, "dropped": told.dropped });
+    let mut ran = json!({ "name": engine.builder.as_str(), "version": engine.version });
+    if let Some(name) = engine.builder_name() {
+        ran["builder"] = name.into();
+    }
+    internal.insert("engine".into(), ran);
+    let compression = told.compression.description();
+    let canonical = json!({ "rules": RULES, "compression": compression, "dropped": told.dropped });
     internal.insert("canonicalImage".into(), canonical);
     let mut resolved_dependencies: Vec<_> =
         told.source.map(|source| ResourceDescriptor::commit(&*source.uri, &*source.commit)).into_iter().collect();
@@ -98,7 +106,7 @@ pub(super) fn provenance(told: &Told<'_>) -> Provenance {
         resolved_dependencies,
         builder_id: told.builder_id.to_owned(),
         builder_version: BTreeMap::from([("bulla".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
-        invocation_id: None,
+        invocation_id: told.invocation_id.map(str::to_owned),
         started_on: None,
         finished_on: None,
         byproducts,

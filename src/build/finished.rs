@@ -14,7 +14,6 @@ use crate::adapters::{Store, StoreError};
 use crate::content::{Digest, limits};
 use crate::lockfile::Lock;
 use crate::oci::normalize::RULES;
-use crate::oci::normalize::compress::Compression;
 use crate::oci::{Manifest, names};
 
 /// Where one build is kept, or would be.
@@ -32,7 +31,7 @@ impl Place {
     /// The place of this request's build. Its key covers everything that the image and its documents follow from.
     pub(super) fn of(folder: &Path, request: &BuildRequest<'_>, locks: &[Lock]) -> Self {
         let mut text = format!("bulla build 1\n{} {RULES}\n", env!("CARGO_PKG_VERSION"));
-        text.push_str(&format!("{}\n{}\n", Compression::default().description(), request.platform));
+        text.push_str(&format!("{}\n{}\n", request.compression.description(), request.platform));
         let family = std::iter::once((request.template, request.bundled));
         let family = family.chain(request.parents.iter().map(|parent| (&parent.template, parent.bundled)));
         for ((template, bundled), lock) in family.zip(locks) {
@@ -57,11 +56,12 @@ impl Place {
             && record.template.bundled == request.bundled
             && record.platform == request.platform
             && record.image.rules == RULES;
-        let engine = match request.engine {
+        let engine = match &request.engine {
             Choice::Auto => true,
             Choice::Docker => record.engine.name.starts_with("docker"),
             Choice::Buildah => record.engine.name == "buildah",
             Choice::Podman => record.engine.name == "podman",
+            Choice::Builder(name) => record.engine.builder.as_ref() == Some(name),
         };
         (same && engine).then_some((layout, record))
     }

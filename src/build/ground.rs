@@ -40,7 +40,7 @@ impl Ground {
             bundled: *bundled,
             parents,
             platform: request.platform.clone(),
-            engine: request.engine,
+            engine: request.engine.clone(),
             offline: request.offline,
             fresh: request.fresh,
             ..BuildRequest::new(template, output.clone())

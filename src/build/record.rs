@@ -31,6 +31,10 @@ pub struct BuildRecord {
     pub platform: Platform,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
     pub source_date_epoch: i64,
+    /// The commit that the template is from, where that is known.
+    pub source: Option<super::Source>,
+    /// Who is accountable: a workflow of a CI system, or `<repository>/local-rebuild`.
+    pub builder_id: String,
     /// The engine that ran the Dockerfile.
     pub engine: EngineRecord,
     /// What the engine was given.
@@ -92,6 +96,8 @@ pub struct EngineRecord {
     pub name: String,
     /// Its own word for its version.
     pub version: String,
+    /// The builder that was named, as `docker buildx` knows it; it may be on another machine.
+    pub builder: Option<String>,
     /// Always `none`.
     pub network: Cow<'static, str>,
     /// Engines that were tried first, and why they were not taken.
@@ -125,6 +131,8 @@ pub struct ImageRecord {
     pub packages: usize,
     /// Version of the rules that made it canonical.
     pub rules: Cow<'static, str>,
+    /// How the new layer is stored: `gzip` or `zstd`.
+    pub compression: Cow<'static, str>,
     /// Paths that those rules removed.
     pub dropped: Vec<String>,
 }

@@ -88,6 +88,18 @@ pub(crate) struct BuildArgs {
     /// Which engine runs the Dockerfile
     #[arg(long, value_enum, default_value_t = EngineName::Auto)]
     pub(crate) engine: EngineName,
+    /// Hand the build to this builder of `docker buildx`, which may be on other machines
+    #[arg(long, value_name = "NAME", conflicts_with = "engine")]
+    pub(crate) builder: Option<String>,
+    /// How the layer is stored; zstd gives another digest
+    #[arg(long, value_enum, default_value_t = CompressionName::Gzip)]
+    pub(crate) compression: CompressionName,
+    /// The repository that the template is from, as git+https://… [default: what GitHub Actions says]
+    #[arg(long, value_name = "URI", requires = "commit")]
+    pub(crate) source: Option<String>,
+    /// The commit of it
+    #[arg(long, value_name = "SHA", requires = "source")]
+    pub(crate) commit: Option<String>,
     #[command(flatten)]
     pub(crate) author: AuthorArgs,
     /// Use nothing but what is on this machine
@@ -158,6 +170,15 @@ pub(crate) struct AuthorArgs {
     pub(crate) trusted_root: Option<PathBuf>,
 }
 
+/// How layers are stored.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CompressionName {
+    /// What every engine and registry reads
+    Gzip,
+    /// Smaller and faster to unpack; engines from 2020 on
+    Zstd,
+}
+
 /// `bulla sign`
 #[derive(Debug, Args)]
 pub(crate) struct SignArgs {
@@ -177,11 +198,17 @@ pub(crate) struct AttestArgs {
     #[command(flatten)]
     pub(crate) author: AuthorArgs,
     /// What kind of statement: spdx, cyclonedx, slsa-v1, or a predicate type's URI
-    #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) predicate_type: String,
+    #[arg(long = "type", value_name = "TYPE", requires = "predicate", required_unless_present = "rebuild")]
+    pub(crate) predicate_type: Option<String>,
     /// The predicate, a JSON document
-    #[arg(long, value_name = "FILE")]
-    pub(crate) predicate: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "predicate_type", conflicts_with = "rebuild")]
+    pub(crate) predicate: Option<PathBuf>,
+    /// Build this template here, and state that it came out as this image; nothing is stated if it did not
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) rebuild: Option<String>,
+    /// A folder of templates that is searched before the bundled ones
+    #[arg(long, value_name = "DIR", requires = "rebuild")]
+    pub(crate) templates_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 }

@@ -13,6 +13,7 @@ use bulla::build::{self, BuildRecord, BuildRequest, Expected};
 use bulla::class::Class;
 use bulla::content::Digest;
 use bulla::oci::Platform;
+use bulla::oci::normalize::compress::Compression;
 use bulla::publish::{self, PublishOptions};
 use bulla::reference::{ImageName, LayoutImage, Reference};
 use bulla::sbom::{self, Described};
@@ -21,9 +22,9 @@ use bulla::template::digests;
 use bulla::{describe, home, verify};
 
 use super::author::Signer;
-use super::{Opened, World, has_terminal, inputs, open, parse_image, print, shout, tell};
+use super::{Opened, World, has_terminal, inputs, open, parse_image, print, provenance, rebuild, shout, tell};
 use crate::cli::{
-    AttestArgs, BuildArgs, CopyArgs, DiffArgs, EngineName, InputArgs, KeyType, LaunchArgs, PublishArgs, SbomArgs,
+    AttestArgs, BuildArgs, CompressionName, CopyArgs, DiffArgs, EngineName, InputArgs, KeyType, PublishArgs, SbomArgs,
     SbomForm, SignArgs, SourceArgs,
 };
 use crate::progress::Line;
@@ -36,6 +37,15 @@ impl From<EngineName> for Choice {
             EngineName::Docker => Self::Docker,
             EngineName::Buildah => Self::Buildah,
             EngineName::Podman => Self::Podman,
+        }
+    }
+}
+
+impl From<CompressionName> for Compression {
+    fn from(name: CompressionName) -> Self {
+        match name {
+            CompressionName::Gzip => Self::Gzip,
+            CompressionName::Zstd => Self::Zstd,
         }
     }
 }
@@ -102,11 +112,17 @@ pub(crate) fn public_key(file: &Path, world: &World) -> Result<Exit, Failure> {
 
 pub(crate) fn sign(args: &SignArgs, world: &World) -> Result<Exit, Failure> {
     let signer = Signer::read(&args.author, args.source.offline, world)?;
-    attach(&args.image, &args.source, signer.author(), world, |signing| signing.sign())
+    attach(&args.image, &args.source, signer.author(), world, |signing| Ok(signing.sign()?))
 }
 
 pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> {
-    let predicate_type = match args.predicate_type.as_str() {
+    if let Some(template) = &args.rebuild {
+        return rebuild::attest(template, args, world);
+    }
+    let (Some(predicate_type), Some(file)) = (&args.predicate_type, &args.predicate) else {
+        return Err(Failure::usage("give --type and --predicate, or --rebuild"));
+    };
+    let predicate_type = match predicate_type.as_str() {
         "spdx" => predicate_types::SPDX,
         "cyclonedx" => predicate_types::CYCLONEDX,
         "slsa-v1" => predicate_types::SLSA_V1,
@@ -117,19 +133,20 @@ pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> 
             )));
         }
     };
-    let predicate = state::read_file(&args.predicate, bulla::sbom::limits::DOCUMENT)
-        .map_err(|error| Failure::usage(error.to_string()))?;
+    let predicate =
+        state::read_file(file, bulla::sbom::limits::DOCUMENT).map_err(|error| Failure::usage(error.to_string()))?;
     let signer = Signer::read(&args.author, args.source.offline, world)?;
-    attach(&args.image, &args.source, signer.author(), world, |signing| signing.attest(predicate_type, &predicate))
+    let say = |signing: &mut Signing<'_>| Ok(signing.attest(predicate_type, &predicate)?);
+    attach(&args.image, &args.source, signer.author(), world, say)
 }
 
 /// Finds the image by digest or in a layout, and lets `say` make statements about it.
-fn attach(
+pub(super) fn attach(
     image: &str,
     source: &SourceArgs,
     author: Author<'_>,
     world: &World,
-    say: impl FnOnce(&mut Signing<'_>) -> Result<bulla::content::Digest, bulla::sign::SignError>,
+    say: impl FnOnce(&mut Signing<'_>) -> Result<Digest, Failure>,
 ) -> Result<Exit, Failure> {
     let (digest, bundle) = match parse_image(image)? {
         ImageName::Layout { dir, image } => {
@@ -263,15 +280,23 @@ pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
     let family = templates::find(&args.template, args.templates_dir.as_deref())?;
     let Found { template, bundled } = &family[0];
     let output = args.output.clone().unwrap_or_else(|| format!("{}.oci", template.name).into());
+    if args.record && matches!(args.compression, CompressionName::Zstd) {
+        return Err(Failure::usage("--record is for images as they are stored by default: leave --compression out"));
+    }
+    let job = provenance::job(args.offline, world)?;
     let request = BuildRequest {
         bundled: *bundled,
         parents: &family[1..],
         fresh: args.fresh,
         record: args.record,
         platform: args.platform.clone().unwrap_or_else(Platform::host),
-        engine: args.engine.into(),
+        engine: args.builder.clone().map_or_else(|| args.engine.into(), Choice::Builder),
         offline: args.offline,
         check: args.check,
+        source: provenance::source(args, job.as_ref(), template, world)?,
+        builder_id: job.as_ref().map(|job| job.workflow.clone()),
+        invocation_id: job.as_ref().map(|job| job.run.clone()),
+        compression: args.compression.into(),
         ..BuildRequest::new(template, output.clone())
     };
     let mut record = run_build(&request, &args.inputs, world)?;
@@ -308,7 +333,7 @@ pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Result<BuildRecord, Failure> {
+pub(super) fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Result<BuildRecord, Failure> {
     let cache = world.cache()?;
     let host = Host::from_env(|name| world.var(name));
     let line = Line::new();
@@ -322,29 +347,12 @@ fn run_build(request: &BuildRequest<'_>, args: &InputArgs, world: &World) -> Res
     Ok(build::build(request, &world)?)
 }
 
-/// Builds a bundled template for this machine into a layout of the cache, for `launch --rebuild`.
-pub(crate) fn rebuild(name: &str, args: &LaunchArgs, world: &World) -> Result<(Layout, Digest), Failure> {
-    let family = templates::find(name, None)?;
-    let output = world.cache()?.join("rebuild").join(name);
-    // Fresh: what was kept of an earlier build is no witness.
-    let request = BuildRequest {
-        offline: args.source.offline,
-        fresh: true,
-        parents: &family[1..],
-        ..BuildRequest::new(&family[0].template, output.clone())
-    };
-    let registry = args.source.registry.clone();
-    let inputs = InputArgs { inputs: args.inputs.clone(), registry, ..InputArgs::default() };
-    let record = run_build(&request, &inputs, world)?;
-    Ok((Layout::open(&output)?, record.image.digest))
-}
-
 /// Which engine would build, for `doctor`.
 pub(crate) fn engine_found(world: &World) -> Result<String, Failure> {
     let work = world.cache()?.join("work");
     // A folder of its own, as a build has it: what the engines are asked leaves storage behind, below a short path.
     let place = Workplace::create(&work, 0)?;
-    let (engine, _) = engine::find(Choice::Auto, &Host::from_env(|name| world.var(name)), place.runtime())?;
+    let (engine, _) = engine::find(&Choice::Auto, &Host::from_env(|name| world.var(name)), place.runtime())?;
     Ok(engine.display())
 }
 

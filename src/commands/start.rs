@@ -136,7 +136,7 @@ fn rebuild(
             "--rebuild builds for this machine, {host}, and cannot launch {asked}; leave --platform out"
         )));
     }
-    let (layout, digest) = super::make::rebuild(name, args, world)?;
+    let (layout, digest) = super::rebuild::rebuild(name, args, world)?;
     let published = match open(image, &args.source, world, question) {
         Ok(published) => Some(published.root.digest),
         Err(failure) => {

@@ -95,6 +95,17 @@ impl Difference {
     pub fn is_empty(&self) -> bool {
         self.added + self.removed + self.changed == 0 && self.config.is_empty()
     }
+
+    /// For a person: at most `most` paths and `most` settings, a line for each, and how many more paths there are.
+    pub fn lines(&self, most: usize) -> Vec<String> {
+        let mut lines: Vec<_> = self.files.iter().take(most).map(ToString::to_string).collect();
+        let more = (self.added + self.removed + self.changed).saturating_sub(lines.len() as u64);
+        if more > 0 {
+            lines.push(format!("… and {more} more paths"));
+        }
+        lines.extend(self.config.iter().take(most).map(ToString::to_string));
+        lines
+    }
 }
 
 /// Compares two images: the file systems that their layers make, and their configs. Every layer is checked against its
@@ -228,18 +239,17 @@ fn configs(at: &str, old: Option<&Value>, new: Option<&Value>, changes: &mut Vec
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for change in &self.files {
-            writeln!(f, "{change}")?;
-        }
-        let more = (self.added + self.removed + self.changed) - self.files.len() as u64;
-        if more > 0 {
-            writeln!(f, "… and {more} more paths")?;
-        }
-        for change in &self.config {
-            let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
-            writeln!(f, "config {}: {} -> {}", change.at, side(&change.from), side(&change.to))?;
+        for line in self.lines(LISTED) {
+            writeln!(f, "{line}")?;
         }
         write!(f, "{} added, {} removed, {} changed", self.added, self.removed, self.changed)
+    }
+}
+
+impl fmt::Display for ConfigChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+        write!(f, "config {}: {} -> {}", self.at, side(&self.from), side(&self.to))
     }
 }
 

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -29,12 +30,17 @@ pub(crate) struct Dockerd {
 impl Dockerd {
     /// Starts a daemon, or prints why there is none. `overlay2` where the file system carries it, else `vfs`.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&[], "{}")
+    }
+
+    /// The same with variables for the daemon, and a configuration of its own.
+    pub(crate) fn start_with(env: &[(OsString, OsString)], config: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped: a docker daemon (needs root)");
             return None;
         }
         for driver in ["overlay2", "vfs"] {
-            match Self::start_with(driver) {
+            match Self::started(driver, env, config) {
                 Ok(daemon) => return Some(daemon),
                 Err(reason) => eprintln!("no docker daemon with {driver}: {reason}"),
             }
@@ -56,18 +62,19 @@ impl Dockerd {
         command
     }
 
-    fn start_with(driver: &str) -> Result<Self, String> {
+    fn started(driver: &str, env: &[(OsString, OsString)], config: &str) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("dockerd-").tempdir().map_err(|error| error.to_string())?;
         let at = |name: &str| folder.path().join(name);
         let log = File::create(at("log")).map_err(|error| error.to_string())?;
         let mut command = Command::new("timeout");
         command.args(["--kill-after=20", LIFETIME, "dockerd", "--storage-driver", driver]);
+        command.envs(env.iter().map(|(name, value)| (name, value)));
         command.arg("--data-root").arg(at("data")).arg("--exec-root").arg(at("exec")).arg("--pidfile").arg(at("pid"));
         command.arg("--host").arg(format!("unix://{}", at("docker.sock").display()));
         // No configuration of the machine's own, no bridge, no firewall rules.
         command.arg("--config-file").arg(at("daemon.json"));
         command.args(["--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none"]);
-        std::fs::write(at("daemon.json"), "{}").map_err(|error| error.to_string())?;
+        std::fs::write(at("daemon.json"), config).map_err(|error| error.to_string())?;
         let err = log.try_clone().map_err(|error| error.to_string())?;
         command.stdin(Stdio::null()).stdout(log).stderr(err);
         let daemon = command.spawn().map_err(|error| format!("dockerd: {error}"))?;

@@ -56,6 +56,8 @@ impl StoredLayer {
 
 /// Files of one archive. Images have a few hundred at most.
 const ARCHIVE_FILES: usize = 10_000;
+/// What may follow the end of an archive: zeros, up to the size of a record or a pipe.
+const PADDING: u64 = 1 << 20;
 
 /// Reads what `docker image save` writes, as a stream. Files go to `blobs`, which is created.
 pub fn docker_archive(from: impl Read, blobs: &Path) -> Result<EngineImage, EngineError> {
@@ -213,6 +215,8 @@ fn unpack(from: impl Read, blobs: &Path) -> Result<BTreeMap<String, Stored>, Eng
             _ => {}
         }
     }
+    // To its end, though nothing more counts: whoever writes it would else find nobody reading, and fail.
+    io::copy(&mut archive.into_inner().take(PADDING), &mut io::sink()).map_err(malformed)?;
     for (name, to) in links {
         let target = to.trim_start_matches("../");
         if let Some(stored) = files.get(target).cloned() {

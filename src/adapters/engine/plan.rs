@@ -50,12 +50,23 @@ pub struct Plan {
     pub clean_up: Vec<Invocation>,
 }
 
+/// What buildah and podman would take from the machine or the network, and must not. Without limits of their own they
+/// raise those of each step as far as they think right, which a container's root may not; the least that Linux gives
+/// is the same everywhere.
+const ALONE: [&str; 5] = [
+    "--http-proxy=false",
+    "--identity-label=false",
+    "--pull=false",
+    "--ulimit=nofile=4096:4096",
+    "--ulimit=nproc=4096:4096",
+];
+
 impl Engine {
     /// What this engine is told for a job. No vector has a network, a cache or a frontend in it.
     pub fn plan(&self, job: &Job) -> Plan {
         match &self.builder {
-            Builder::Buildx { export: true } => self.plan_buildx_export(job),
-            Builder::Buildx { export: false } | Builder::BuildKit | Builder::Classic => self.plan_docker(job),
+            Builder::Buildx { export: true, name } => self.plan_buildx_export(job, name.as_deref()),
+            Builder::Buildx { export: false, .. } | Builder::BuildKit | Builder::Classic => self.plan_docker(job),
             Builder::Buildah { storage, rootless } => self.plan_buildah(job, storage, *rootless),
             Builder::Podman { storage, rootless } => self.plan_podman(job, storage, *rootless),
         }
@@ -78,12 +89,17 @@ impl Engine {
         Plan { build, output, clean_up }
     }
 
-    fn plan_buildx_export(&self, job: &Job) -> Plan {
+    /// A builder by name gets the same words as any other: context and result go through its connection, so it may
+    /// run anywhere.
+    fn plan_buildx_export(&self, job: &Job, name: Option<&str>) -> Plan {
         let to = job.work.join("image.tar");
         let mut output = OsString::from("type=oci,dest=");
         output.push(&to);
         let mut words = vec!["buildx".into()];
         words.extend(self.build_words(job));
+        if let Some(name) = name {
+            words.splice(2..2, ["--builder".into(), name.into()]);
+        }
         words.extend(["--platform".into(), job.platform.to_string().into(), "--output".into(), output]);
         words.push(job.context.clone().into());
         Plan { build: self.docker(job, words), output: Output::LayoutTar(to), clean_up: Vec::new() }
@@ -115,7 +131,7 @@ impl Engine {
     fn plan_buildah(&self, job: &Job, storage: &str, rootless: bool) -> Plan {
         let mut words = self.build_words(job);
         words.splice(1..1, ["--isolation", "chroot", "--format", "docker", "--layers=false"].map(OsString::from));
-        words.extend(["--http-proxy=false", "--identity-label=false", "--pull=false"].map(OsString::from));
+        words.extend(ALONE.map(OsString::from));
         words.extend(["--platform".into(), job.platform.to_string().into()]);
         words.extend(["--tag".into(), job.tag.clone().into(), job.context.clone().into()]);
         let build = self.isolated(job, storage, rootless, words);
@@ -128,7 +144,7 @@ impl Engine {
     fn plan_podman(&self, job: &Job, storage: &str, rootless: bool) -> Plan {
         let mut words = self.build_words(job);
         words.splice(1..1, ["--format", "docker", "--layers=false"].map(OsString::from));
-        words.extend(["--http-proxy=false", "--identity-label=false", "--pull=false"].map(OsString::from));
+        words.extend(ALONE.map(OsString::from));
         words.extend(["--platform".into(), job.platform.to_string().into()]);
         words.extend(["--tag".into(), job.tag.clone().into(), job.context.clone().into()]);
         let run = |words: Vec<OsString>| {
@@ -232,14 +248,17 @@ mod tests {
         for (builder, words) in [
             (Builder::Classic, "build --force-rm"),
             (Builder::BuildKit, "build --platform linux/amd64"),
-            (Builder::Buildx { export: false }, "buildx build --load --platform linux/amd64"),
+            (Builder::Buildx { export: false, name: None }, "buildx build --load --platform linux/amd64"),
         ] {
             let seen = text(&engine("/bin/docker", builder));
             assert_eq!(seen, [&format!("/bin/docker {words} {common} {end}"), save, remove]);
         }
-        let seen = text(&engine("/bin/docker", Builder::Buildx { export: true }));
         let end = "--label \"a.b=c d\" --platform linux/amd64 --output type=oci,dest=/w/image.tar /w/context";
-        assert_eq!(seen, [&format!("/bin/docker buildx build {common} {end}"), "> /w/image.tar"]);
+        for (name, words) in [(None, ""), (Some("far"), "--builder far ")] {
+            let name = name.map(str::to_owned);
+            let seen = text(&engine("/bin/docker", Builder::Buildx { export: true, name }));
+            assert_eq!(seen, [&format!("/bin/docker buildx build {words}{common} {end}"), "> /w/image.tar"]);
+        }
     }
 
     #[test]
@@ -247,7 +266,7 @@ mod tests {
         let storage = "--root /w/storage --runroot /r/run --storage-driver overlay";
         let build = "build --isolation chroot --format docker --layers=false --no-cache --file /w/context/Dockerfile \
                      --build-arg SOURCE_DATE_EPOCH=1760000000 --label \"a.b=c d\" --http-proxy=false \
-                     --identity-label=false --pull=false --platform linux/amd64 --tag localhost/bulla-build:abc /w/context";
+                     --identity-label=false --pull=false --ulimit=nofile=4096:4096 --ulimit=nproc=4096:4096 --platform linux/amd64 --tag localhost/bulla-build:abc /w/context";
         let push = "push --disable-compression localhost/bulla-build:abc dir:/w/image > /w/image";
         let buildah = |rootless| Builder::Buildah { storage: "overlay".into(), rootless };
         let inner = format!("unshare --net --mount -- /bin/buildah {storage}");

@@ -1,14 +1,22 @@
 //! Finding an engine by trying what is there, never by its version.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::plan::storage_words;
 use super::{Builder, Choice, Engine, EngineError, Host};
 use crate::adapters::process::{ProcessError, find_program};
+use crate::adapters::state;
 
 /// The first engine of the chosen kind that works, and why those before it do not. They are tried in `work`, a folder
 /// with a path of at most 30 characters: [`super::Workplace::runtime`].
-pub fn find(choice: Choice, host: &Host, work: &Path) -> Result<(Engine, Vec<String>), EngineError> {
+pub fn find(choice: &Choice, host: &Host, work: &Path) -> Result<(Engine, Vec<String>), EngineError> {
+    if let Choice::Builder(name) = choice {
+        let engine = try_builder(name, host, work);
+        return engine.map(|engine| (engine, Vec::new())).map_err(|reason| {
+            EngineError::None(vec![format!("builder {name}: {reason}; `docker buildx ls` lists those there are")])
+        });
+    }
     type Try = fn(&Host, &Path) -> Result<Engine, String>;
     let engines: [(Choice, &str, Try); 3] = [
         (Choice::Docker, "docker", try_docker),
@@ -17,7 +25,7 @@ pub fn find(choice: Choice, host: &Host, work: &Path) -> Result<(Engine, Vec<Str
     ];
     let mut passed = Vec::new();
     for (kind, name, attempt) in engines {
-        if choice != Choice::Auto && choice != kind {
+        if *choice != Choice::Auto && *choice != kind {
             continue;
         }
         match attempt(host, work) {
@@ -30,7 +38,7 @@ pub fn find(choice: Choice, host: &Host, work: &Path) -> Result<(Engine, Vec<Str
 
 /// The first docker on `PATH` whose daemon answers, with the newest builder that this client can use. A later docker
 /// is preferred where it has BuildKit and the first has not.
-fn try_docker(host: &Host, _work: &Path) -> Result<Engine, String> {
+fn try_docker(host: &Host, work: &Path) -> Result<Engine, String> {
     let mut reason = "it is not installed".to_owned();
     let mut classic = None;
     for program in all_on_path("docker", host) {
@@ -44,13 +52,9 @@ fn try_docker(host: &Host, _work: &Path) -> Result<Engine, String> {
         };
         let engine =
             |builder| Engine { program: program.clone(), version: version.clone(), builder, env: host.env.clone() };
-        // Without the plugin, `docker buildx` is either refused or docker's own help.
-        if run(&["buildx", "version"]).output().is_ok_and(|text| line(&text).contains("buildx")) {
-            let driver = run(&["buildx", "inspect"]).output().unwrap_or_default();
-            let driver = String::from_utf8_lossy(&driver).into_owned();
-            let driver =
-                driver.lines().find_map(|line| line.strip_prefix("Driver:")).map(str::trim).unwrap_or_default();
-            return Ok(engine(Builder::Buildx { export: !matches!(driver, "" | "docker") }));
+        if has_buildx(host, &program) {
+            let export = try_export(host, &program, None, work).is_ok();
+            return Ok(engine(Builder::Buildx { export, name: None }));
         }
         if run(&["build", "--help"]).env("DOCKER_BUILDKIT", "1").output().is_ok() {
             return Ok(engine(Builder::BuildKit));
@@ -58,6 +62,41 @@ fn try_docker(host: &Host, _work: &Path) -> Result<Engine, String> {
         classic.get_or_insert_with(|| engine(Builder::Classic));
     }
     classic.ok_or(reason)
+}
+
+/// The builder of this name, which may be on another machine: no daemon has to run on this one.
+fn try_builder(name: &str, host: &Host, work: &Path) -> Result<Engine, String> {
+    let clients = all_on_path("docker", host);
+    let program = clients.into_iter().find(|program| has_buildx(host, program));
+    let program = program.ok_or("there is no docker with the buildx plugin on PATH")?;
+    let told = host.invocation(&program, ["buildx", "inspect", "--bootstrap", name]).output();
+    let told = told.map_err(|error| said(&error))?;
+    try_export(host, &program, Some(name), work)?;
+    let told = String::from_utf8_lossy(&told).to_ascii_lowercase();
+    let version = told.lines().filter(|line| line.starts_with("buildkit")).find_map(|line| line.split_once(':'));
+    let version = version.map_or("of unknown version", |(_, version)| version.trim()).to_owned();
+    let builder = Builder::Buildx { export: true, name: Some(name.to_owned()) };
+    Ok(Engine { program, version, builder, env: host.env.clone() })
+}
+
+/// Without the plugin, `docker buildx` is either refused or docker's own help.
+fn has_buildx(host: &Host, program: &Path) -> bool {
+    let text = host.invocation(program, ["buildx", "version"]).output();
+    text.is_ok_and(|text| line(&text).contains("buildx"))
+}
+
+/// Lets the builder write an OCI layout with one file in it. Whether it can depends on its driver and on how the daemon
+/// stores images, and no version says so.
+fn try_export(host: &Host, program: &Path, name: Option<&str>, work: &Path) -> Result<(), String> {
+    let context = work.join("probe");
+    let dockerfile = context.join("Dockerfile");
+    state::write_file(&dockerfile, b"FROM scratch\nCOPY Dockerfile /\n").map_err(|error| error.to_string())?;
+    let mut output = OsString::from("type=oci,dest=");
+    output.push(work.join("probe.tar"));
+    let mut words: Vec<OsString> = ["buildx", "build"].map(Into::into).into();
+    words.extend(name.into_iter().flat_map(|name| ["--builder", name]).map(Into::into));
+    words.extend(["--network".into(), "none".into(), "--output".into(), output, context.into()]);
+    host.invocation(program, words).output().map(|_| ()).map_err(|error| said(&error))
 }
 
 fn try_buildah(host: &Host, work: &Path) -> Result<Engine, String> {
@@ -68,7 +107,7 @@ fn try_buildah(host: &Host, work: &Path) -> Result<Engine, String> {
     let rootless = !is_root();
     let version = version(host, &program)?;
     let isolated = |words: &[&str]| {
-        let mut all: Vec<std::ffi::OsString> = Vec::new();
+        let mut all: Vec<OsString> = Vec::new();
         if rootless {
             all.extend(["unshare", "--", "unshare"].map(Into::into));
         }
@@ -80,14 +119,14 @@ fn try_buildah(host: &Host, work: &Path) -> Result<Engine, String> {
     let namespaces = isolated(&["true"]).output();
     namespaces.map_err(|error| format!("it cannot be cut off from the network: {}", said(&error)))?;
     let storage = storage(work, |words| {
-        let mut all: Vec<std::ffi::OsString> = vec![program.clone().into()];
+        let mut all: Vec<OsString> = vec![program.clone().into()];
         all.extend(words);
         all.push("info".into());
         let mut invocation = isolated(&[]);
         invocation.args.extend(all);
         invocation.output().map(|_| ())
     })?;
-    Ok(Engine { program, version, builder: Builder::Buildah { storage, rootless }, env: host.env.clone() })
+    Ok(Engine { program, version, builder: Builder::Buildah { storage, rootless }, env: without_docker(host) })
 }
 
 fn try_podman(host: &Host, work: &Path) -> Result<Engine, String> {
@@ -102,14 +141,23 @@ fn try_podman(host: &Host, work: &Path) -> Result<Engine, String> {
         words.push("info".into());
         host.invocation(&program, words).output().map(|_| ())
     })?;
-    Ok(Engine { program, version, builder: Builder::Podman { storage, rootless: !is_root() }, env: host.env.clone() })
+    Ok(Engine {
+        program,
+        version,
+        builder: Builder::Podman { storage, rootless: !is_root() },
+        env: without_docker(host),
+    })
+}
+
+/// What engines get that are not docker: podman asks for the files that docker's variables name.
+fn without_docker(host: &Host) -> Vec<(OsString, OsString)> {
+    let of_docker =
+        |name: &OsString| ["DOCKER_", "BUILDX_"].iter().any(|start| name.to_string_lossy().starts_with(start));
+    host.env.iter().filter(|(name, _)| !of_docker(name)).cloned().collect()
 }
 
 /// The first storage driver with which `try_it` works, in a folder that is gone with `work`.
-fn storage(
-    work: &Path,
-    try_it: impl Fn(Vec<std::ffi::OsString>) -> Result<(), ProcessError>,
-) -> Result<String, String> {
+fn storage(work: &Path, try_it: impl Fn(Vec<OsString>) -> Result<(), ProcessError>) -> Result<String, String> {
     let mut reason = String::new();
     for driver in ["overlay", "vfs"] {
         match try_it(storage_words(&work.join(driver), &work.join(driver), driver)) {
@@ -140,10 +188,15 @@ fn line(text: &[u8]) -> String {
     String::from_utf8_lossy(text).lines().next().unwrap_or_default().trim().to_owned()
 }
 
-/// The last line of what a program said when it failed.
+/// The line that says why a program failed.
 fn said(error: &ProcessError) -> String {
     let text = error.to_string();
-    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(&text).trim().to_owned()
+    // docker says it first and then where to read more; the others end in it.
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("ERROR"))
+        .or_else(|| text.lines().rfind(|line| !line.trim().is_empty()));
+    line.unwrap_or(&text).trim().to_owned()
 }
 
 fn is_root() -> bool {

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use sigstore_sign::oidc::IdentityToken;
 use sigstore_sign::trust_root::SigningConfig;
 use sigstore_sign::{SigningContext, SigningServices, SigstoreInstance};
@@ -54,6 +56,14 @@ impl Token {
             return Err(SignerError::Token("it has expired".to_owned()));
         }
         Ok(Self(token))
+    }
+
+    /// What the token says under this name. It is not verified here: only what a service says about it counts.
+    pub fn claim(&self, name: &str) -> Option<String> {
+        let payload = self.0.expose_secret().split('.').nth(1)?;
+        let payload = BASE64URL.decode(payload).ok()?;
+        let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+        Some(claims.get(name)?.as_str()?.to_owned())
     }
 
     /// Asks the CI system around this process for one (GitHub Actions needs the permission `id-token: write`).

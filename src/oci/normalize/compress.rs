@@ -27,6 +27,14 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// As it is typed and recorded.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
     /// The media type of a layer that is stored so.
     pub const fn media_type(self) -> &'static str {
         match self {
