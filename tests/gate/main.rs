@@ -13,6 +13,7 @@ mod registry;
 mod stage;
 
 mod audit;
+mod bounds;
 mod evidence;
 mod index;
 mod launching;
