@@ -12,7 +12,8 @@ use bulla::attestation::predicate_types;
 use bulla::class::{Class, Classified};
 use bulla::content::Digest;
 use bulla::sigstore::{
-    Formats, Instance, KeyLog, PublicKey, Rejection, San, Signer, Trust, TrustRoot, VerifiedAttestation, verify_bundle,
+    Blob, Formats, Instance, KeyLog, PublicKey, Rejection, San, Signer, Trust, TrustRoot, VerifiedAttestation,
+    verify_blob, verify_bundle,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -93,6 +94,7 @@ fn logged_signatures_are_believed() {
         let verified = judge(&json(name), &root()).unwrap_or_else(|rejection| panic!("{name}: {rejection}"));
         assert!(verified.is_logged() && verified.log_index().is_some(), "{name}");
         assert!(verified.signed_at().is_some(), "{name}");
+        assert_eq!(verified.signed_at(), verified.times().iter().min().copied(), "{name}");
         match verified.signer() {
             Signer::Key { fingerprint } => assert_eq!(*fingerprint, key().fingerprint()),
             Signer::Certificate(who) => {
@@ -100,6 +102,26 @@ fn logged_signatures_are_believed() {
                 assert_eq!(who.claims.source_repository_identifier.as_deref(), Some("123456"));
             }
         }
+    }
+}
+
+#[test]
+fn a_blob_is_dated_as_its_attestation_is() {
+    let (root, key) = (root(), key());
+    for (name, judge) in CASES {
+        let keyless = name.starts_with("keyless");
+        let trust = if keyless {
+            Trust::Keyless { root: &root }
+        } else {
+            Trust::Key { key: &key, log: KeyLog::Required(&root) }
+        };
+        let bundle = Bundle::parse(&testdata(name)).unwrap();
+        let (image, now) = (image(), Timestamp::now());
+        let blob = verify_blob(&bundle, Blob::Digest(&image), &trust, Formats::default(), now).unwrap();
+        let attested = judge(&json(name), &root).unwrap();
+        assert_eq!((blob.times(), blob.signer()), (attested.times(), attested.signer()), "{name}");
+        assert!(!blob.times().is_empty());
+        assert!(!blob.times().contains(&Timestamp::UNIX_EPOCH));
     }
 }
 
