@@ -152,6 +152,29 @@ fn g03_no_entry_and_no_proof_are_refused() {
     });
 }
 
+/// What is wrong with the evidence is said first, whatever image was asked about.
+#[test]
+fn g04_another_entry_is_refused_as_such_for_every_subject() {
+    let (root, key) = (root(), key());
+    for (name, judge) in CASES {
+        let keyless = name.starts_with("keyless");
+        let trust = if keyless {
+            Trust::Keyless { root: &root }
+        } else {
+            Trust::Key { key: &key, log: KeyLog::Required(&root) }
+        };
+        for (other, _) in CASES.iter().filter(|(other, _)| *other != name) {
+            let mut swapped = json(name);
+            *entry(&mut swapped) = json(other)["verificationMaterial"]["tlogEntries"][0].clone();
+            let expected = judge(&swapped, &root).unwrap_err();
+            let bundle = Bundle::parse(swapped.to_string().as_bytes()).unwrap();
+            let elsewhere = Digest::of(b"another image");
+            let found = verify_bundle(&bundle, &elsewhere, &trust, Formats::default(), Timestamp::now()).unwrap_err();
+            assert_eq!((found.class(), found.code()), (expected.class(), expected.code()), "{name} {other}");
+        }
+    }
+}
+
 #[test]
 fn g04_g05_the_entry_of_another_signature_is_refused_even_beside_the_right_one() {
     for (name, judge) in CASES {
