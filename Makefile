@@ -5,7 +5,7 @@ CARGO ?= cargo
 CARGO_DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart setup test interop reprotest lint fmt clippy deny docs bench audit-deps
+.PHONY: help quickstart setup test interop reprotest lint fmt clippy deny docs bench audit-deps fuzz mutants
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,3 +48,17 @@ bench: ## Measure what docs/bench.md reports
 
 audit-deps: ## Ask the advisory database about the dependencies (needs the network)
 	$(CARGO) deny check advisories
+
+fuzz: ## Run every fuzz target, RUNS times each (nightly Rust); see docs/fuzzing.md
+	@scripts/fuzz.sh
+
+# `make mutants SHARD=0/8 ARGS='--file src/json.rs'`: a part of them.
+CARGO_MUTANTS := 27.1.0
+SHARD ?= 0/1
+
+mutants: ## Change the judge's code and see whether a test notices (hours); see docs/mutants.md
+	@$(CARGO) mutants --version 2>/dev/null | grep -qx 'cargo-mutants $(CARGO_MUTANTS)' || { \
+		echo "installing cargo-mutants $(CARGO_MUTANTS), which changes one expression at a time"; \
+		$(CARGO) install cargo-mutants --locked --version $(CARGO_MUTANTS) --profile dev; }
+	@mkdir -p target
+	$(CARGO) mutants --shard $(SHARD) --output target $(ARGS)

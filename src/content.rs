@@ -352,7 +352,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_only_canonical_sha256() {
+    fn a09_reads_only_canonical_sha256() {
         let digest = Digest::of(b"");
         let text = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(digest.to_string(), text);

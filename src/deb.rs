@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_paths_that_lead_out_and_devices() {
+    fn i01_refuses_paths_that_lead_out_and_devices() {
         use tar::EntryType::{Char, Link, Regular};
         for entry in [
             (Regular, "../x", ""),

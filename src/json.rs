@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_depth_and_width_as_limits() {
+    fn d05_bounds_depth_and_width_as_limits() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
         let error = parse::<Doc>(deep.as_bytes(), &SHAPE).unwrap_err();
         assert_eq!(error.class(), Class::Limit);

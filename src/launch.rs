@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_variables_are_in_the_environment_and_nowhere_else() {
+    fn k08_values_of_variables_are_in_the_environment_and_nowhere_else() {
         let profile = Profile::default();
         let variables = Variables::take(["API_KEY"], |_| Some("s3cret".into())).unwrap();
         let plan = planned(&Runtime::example(Kind::Docker, false), &request(&profile, &variables, &[]));

@@ -379,7 +379,7 @@ mod tests {
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn canonicalises_once_by_dockers_rules() {
+    fn a07_canonicalises_once_by_dockers_rules() {
         for (typed, canonical) in [
             ("alpine", "docker.io/library/alpine"),
             ("alpine:3", "docker.io/library/alpine:3"),
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_could_mean_two_places() {
+    fn a06_refuses_what_could_mean_two_places() {
         let short = format!("ghcr.io/a/b@{}", &DIGEST[..40]);
         let upper = format!("ghcr.io/a/b@{}", DIGEST.to_uppercase());
         let userinfo = format!("ghcr.io@evil.example/a@{DIGEST}");

@@ -292,7 +292,7 @@ fn reads_what_it_writes() {
 }
 
 #[test]
-fn another_image_gives_another_document() {
+fn l12_another_image_gives_another_document() {
     let (digest, platform) = (Digest::of(b"other"), image().1);
     let inventory = scan(&files()).unwrap();
     let other = described(&digest, &platform);
@@ -489,7 +489,7 @@ fn mutated_databases_never_panic_and_give_documents_that_are_read_back_whole() {
 }
 
 #[test]
-fn mutated_documents_never_panic() {
+fn d08_mutated_documents_never_panic() {
     let mut dice = Dice(0x2545_f491_4f6c_dd1d);
     let (spdx, cyclonedx) = documents();
     let provenance = provenance().write();

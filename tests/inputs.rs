@@ -384,7 +384,7 @@ fn a_redirect_is_followed_and_a_loop_is_not() {
 }
 
 #[test]
-fn two_fetches_at_once_both_end_well() {
+fn j07_two_fetches_at_once_both_end_well() {
     let (cache, mirror) = (tempfile::tempdir().unwrap(), Mirror::start());
     let contents: Vec<_> = (0..20_u8).map(|seed| bytes(seed, 30_000)).collect();
     let locked: Vec<_> =

@@ -476,7 +476,7 @@ fn inspected_with(image: &Tiny, id: &str, annotations: &serde_json::Value) -> St
 }
 
 #[test]
-fn an_engine_that_holds_something_else_starts_nothing() {
+fn j03_an_engine_that_holds_something_else_starts_nothing() {
     let image = Tiny::new(b"never run", |_| {});
     let id = image.config.digest.to_string();
     let other = Digest::of(b"other").to_string();
@@ -533,7 +533,7 @@ fn podman_that_holds_the_image_under_anothers_annotations_starts_nothing() {
 }
 
 #[test]
-fn a01_an_engine_is_asked_for_the_digest_and_the_platform_that_were_verified_and_for_no_tag() {
+fn a01_b05_an_engine_is_asked_for_the_digest_and_the_platform_that_were_verified_and_for_no_tag() {
     let image = Tiny::new(b"never run", |_| {});
     let liar = Liar::new("echo 'Error: No such image: x' >&2; exit 1");
     prepare(&liar.runtime(), &image, Some("registry.test/good"), &[], |_| {}).unwrap_err();

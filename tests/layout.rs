@@ -283,7 +283,7 @@ fn i11_symbolic_links_are_refused_wherever_they_stand() {
 }
 
 #[test]
-fn i11_names_inside_never_become_paths() {
+fn i10_i11_names_inside_never_become_paths() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("out");
     let base = Image::new("base");
@@ -318,7 +318,7 @@ fn refuses_documents_that_could_be_two_things() {
 }
 
 #[test]
-fn attaches_once_and_from_many_at_a_time() {
+fn j07_attaches_once_and_from_many_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("out");
     let base = Image::new("base");

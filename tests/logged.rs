@@ -12,7 +12,8 @@ use bulla::attestation::predicate_types;
 use bulla::class::{Class, Classified};
 use bulla::content::Digest;
 use bulla::sigstore::{
-    Formats, Instance, KeyLog, PublicKey, Rejection, San, Signer, Trust, TrustRoot, VerifiedAttestation, verify_bundle,
+    Blob, Formats, Instance, KeyLog, PublicKey, Rejection, San, Signer, Trust, TrustRoot, VerifiedAttestation,
+    verify_blob, verify_bundle,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -93,6 +94,7 @@ fn logged_signatures_are_believed() {
         let verified = judge(&json(name), &root()).unwrap_or_else(|rejection| panic!("{name}: {rejection}"));
         assert!(verified.is_logged() && verified.log_index().is_some(), "{name}");
         assert!(verified.signed_at().is_some(), "{name}");
+        assert_eq!(verified.signed_at(), verified.times().iter().min().copied(), "{name}");
         match verified.signer() {
             Signer::Key { fingerprint } => assert_eq!(*fingerprint, key().fingerprint()),
             Signer::Certificate(who) => {
@@ -100,6 +102,26 @@ fn logged_signatures_are_believed() {
                 assert_eq!(who.claims.source_repository_identifier.as_deref(), Some("123456"));
             }
         }
+    }
+}
+
+#[test]
+fn a_blob_is_dated_as_its_attestation_is() {
+    let (root, key) = (root(), key());
+    for (name, judge) in CASES {
+        let keyless = name.starts_with("keyless");
+        let trust = if keyless {
+            Trust::Keyless { root: &root }
+        } else {
+            Trust::Key { key: &key, log: KeyLog::Required(&root) }
+        };
+        let bundle = Bundle::parse(&testdata(name)).unwrap();
+        let (image, now) = (image(), Timestamp::now());
+        let blob = verify_blob(&bundle, Blob::Digest(&image), &trust, Formats::default(), now).unwrap();
+        let attested = judge(&json(name), &root).unwrap();
+        assert_eq!((blob.times(), blob.signer()), (attested.times(), attested.signer()), "{name}");
+        assert!(!blob.times().is_empty());
+        assert!(!blob.times().contains(&Timestamp::UNIX_EPOCH));
     }
 }
 
@@ -128,6 +150,29 @@ fn g03_no_entry_and_no_proof_are_refused() {
     refused(Class::Tlog, |bundle| {
         drop(entry(bundle)["inclusionProof"].as_object_mut().unwrap().remove("checkpoint"));
     });
+}
+
+/// What is wrong with the evidence is said first, whatever image was asked about.
+#[test]
+fn g04_another_entry_is_refused_as_such_for_every_subject() {
+    let (root, key) = (root(), key());
+    for (name, judge) in CASES {
+        let keyless = name.starts_with("keyless");
+        let trust = if keyless {
+            Trust::Keyless { root: &root }
+        } else {
+            Trust::Key { key: &key, log: KeyLog::Required(&root) }
+        };
+        for (other, _) in CASES.iter().filter(|(other, _)| *other != name) {
+            let mut swapped = json(name);
+            *entry(&mut swapped) = json(other)["verificationMaterial"]["tlogEntries"][0].clone();
+            let expected = judge(&swapped, &root).unwrap_err();
+            let bundle = Bundle::parse(swapped.to_string().as_bytes()).unwrap();
+            let elsewhere = Digest::of(b"another image");
+            let found = verify_bundle(&bundle, &elsewhere, &trust, Formats::default(), Timestamp::now()).unwrap_err();
+            assert_eq!((found.class(), found.code()), (expected.class(), expected.code()), "{name} {other}");
+        }
+    }
 }
 
 #[test]

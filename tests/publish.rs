@@ -182,7 +182,7 @@ fn the_tag_comes_last() {
 }
 
 #[test]
-fn refuses_what_was_not_said_aloud() {
+fn l11_refuses_what_was_not_said_aloud() {
     let folder = tempfile::tempdir().unwrap();
     let server = TestRegistry::start();
     let to = server.reference("acme/base:1.0");

@@ -74,7 +74,7 @@ fn a02_a_header_that_disagrees_with_the_bytes_is_refused() {
 }
 
 #[test]
-fn a03_other_bytes_under_a_digest_are_refused_every_time() {
+fn a03_b03_other_bytes_under_a_digest_are_refused_every_time() {
     let scene = Scene::new();
     let other = Image::new("other");
     let store = scene.store();
@@ -378,7 +378,7 @@ fn a_second_look_asks_for_the_tag_alone_and_for_nothing_when_pinned() {
 }
 
 #[test]
-fn j01_a_damaged_cache_changes_nothing() {
+fn j01_j09_a_damaged_cache_changes_nothing() {
     let scene = Scene::new();
     let cache = tempfile::tempdir().unwrap();
     let cached = || Registry::new(RegistryOptions { cache: Some(cache.path().to_owned()), ..options() });

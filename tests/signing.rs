@@ -236,6 +236,7 @@ fn e08_older_versions_are_taken_only_where_named() {
             assert_eq!(verdict.is_ok(), version == other, "{version} {other}");
             if let Err(error) = verdict {
                 assert_eq!((error.class(), error.code()), (Class::Format, "format-not-allowed"));
+                assert!(error.to_string().contains(&format!(" v{other},")), "{error}");
             }
         }
     }
@@ -315,7 +316,7 @@ fn nothing_but_a_statement_v1_is_signed() {
 
 /// Whatever one bit is flipped, one member dropped or doubled: refused, or believed as the very same statement.
 #[test]
-fn a_changed_bundle_is_refused_or_says_the_same() {
+fn d08_a_changed_bundle_is_refused_or_says_the_same() {
     let key = committed_key();
     let original = committed("signature.bundle.json");
     let said = judge(&original, &image(), &key).unwrap();

@@ -28,7 +28,8 @@ use reqwest::{Method, StatusCode, Url, header};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-pub use auth::Credentials;
+pub use auth::{Challenge, Credentials};
+pub use discovery::next_page;
 pub use push::Pushed;
 
 use super::state::ContentStore;

@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_layers_that_do_not_fit() {
+    fn i02_i03_refuses_layers_that_do_not_fit() {
         let link = Tar::new().symlink("lib", "/etc").end();
         for (what, layers) in [
             ("a file through a link", vec![link.clone(), Tar::new().file("lib/passwd", b"").end()]),

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_its_root_alone_has_no_packages() {
+    fn m02_a_document_of_its_root_alone_has_no_packages() {
         let root = r#"{"SPDXID":"SPDXRef-Root","name":"x","checksums":[]}"#;
         assert_eq!(summary(SPDX, &spdx_document(root)).count(), 0);
         let undescribed = format!(r#"{{"spdxVersion":"SPDX-2.3","packages":[{root}]}}"#);
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_another_format_or_version_than_announced() {
+    fn m03_refuses_another_format_or_version_than_announced() {
         let (spdx, cyclonedx) = (spdx_document(""), cyclonedx_document(""));
         let format = |predicate_type: &str, text: &str| {
             assert_eq!(refused(predicate_type, text).code(), "sbom-format", "{predicate_type} {text}");
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_size_count_and_nesting() {
+    fn m06_bounds_size_count_and_nesting() {
         let many = vec![r#"{"type":"library","name":"a"}"#; limits::PACKAGES + 1].join(",");
         assert_eq!(refused(CYCLONEDX, &cyclonedx_document(&many)).class(), Class::Limit);
         let depth = NESTED + 1;

@@ -1,5 +1,6 @@
 //! C13, D02 to D07, D09 to D11: bundles whose JSON may be read in two ways, or not at all.
 
+use bulla::class::Class;
 use serde_json::{Value, json};
 
 use crate::support::sigstore::defects::{Case, good_rekor_v1, keyless};
@@ -125,9 +126,9 @@ fn d11_both_spellings_of_v03_are_read() {
     accepted(&set("/mediaType", json!("application/vnd.dev.sigstore.bundle+json;version=0.3")));
 }
 
-/// A million entries are refused long before anybody would have looked at each.
+/// That this takes neither long nor much memory is asserted of the binary (`tests/gate/bounds.rs`).
 #[test]
-fn d09_refusing_a_million_of_anything_takes_no_time() {
+fn d09_a_million_of_anything_is_refused() {
     let good = good_rekor_v1();
     let many = ["/verificationMaterial/tlogEntries", "/dsseEnvelope/signatures"].map(|place| {
         let mut json: Value = serde_json::from_slice(&good.bundle).unwrap();
@@ -135,8 +136,7 @@ fn d09_refusing_a_million_of_anything_takes_no_time() {
         Case { bundle: json.to_string().into_bytes(), ..good.clone() }
     });
     for case in many {
-        let started = std::time::Instant::now();
-        assert!(crate::judge(&case).is_err());
-        assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+        let refusal = crate::judge(&case).unwrap_err();
+        assert!(matches!(refusal.class, Class::Format | Class::Limit), "{refusal:?}");
     }
 }

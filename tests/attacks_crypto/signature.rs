@@ -80,3 +80,33 @@ admitted! {
         envelope::signed_with_and_logged(Algorithm::Rsa2048, TiledDsse),
     ];
 }
+
+/// A signature over a blob, by a key that the policy names: what clients of the Sigstore protocol ask about.
+#[test]
+fn g01_a_keys_signature_over_a_blob_is_over_that_blob() {
+    use base64::Engine as _;
+    use bulla::attestation::bundle::Bundle;
+    use bulla::class::{Class, Classified};
+    use bulla::content::Digest;
+    use bulla::sigstore::{Blob, Formats, KeyLog, PublicKey, Trust, verify_blob};
+
+    let (own, other) = (Key::p256(), Key::p256());
+    let signed = base64::engine::general_purpose::STANDARD.encode(own.sign(b"blob"));
+    let bundle = serde_json::json!({
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": { "publicKey": { "hint": "a" } },
+        "messageSignature": { "signature": signed },
+    });
+    let bundle = Bundle::parse(bundle.to_string().as_bytes()).unwrap();
+    let judge = |key: &Key, blob: Blob<'_>| {
+        let key = PublicKey::from_pem(&key.public_pem()).unwrap();
+        let trust = Trust::Key { key: &key, log: KeyLog::None };
+        verify_blob(&bundle, blob, &trust, Formats::default(), crate::NOW.parse().unwrap())
+    };
+    judge(&own, Blob::Bytes(b"blob")).unwrap();
+    assert_eq!(judge(&own, Blob::Bytes(b"other")).unwrap_err().class(), Class::Signature);
+    assert_eq!(judge(&other, Blob::Bytes(b"blob")).unwrap_err().class(), Class::Signature);
+    // Without a log nothing but the blob itself says what was signed.
+    let digest = Digest::of(b"blob");
+    assert_eq!(judge(&own, Blob::Digest(&digest)).unwrap_err().code(), "unsupported-artifact");
+}

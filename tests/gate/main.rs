@@ -13,6 +13,7 @@ mod registry;
 mod stage;
 
 mod audit;
+mod bounds;
 mod copying;
 mod evidence;
 mod index;

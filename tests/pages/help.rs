@@ -75,7 +75,7 @@ fn completions_are_there_for_the_shells_that_people_use() {
 }
 
 #[test]
-fn an_answer_that_nobody_can_read_is_no_success() {
+fn k10_an_answer_that_nobody_can_read_is_no_success() {
     if !std::path::Path::new("/dev/full").exists() {
         println!("skipped: /dev/full");
         return;

@@ -66,7 +66,7 @@ fn signed() -> Place {
 }
 
 #[test]
-fn every_verdict_is_as_the_schema_says() {
+fn k01_k09_every_verdict_is_as_the_schema_says() {
     let (place, schemas) = (signed(), schemas());
     for (line, exit, code) in [
         ("bulla verify oci:base.oci --policy policy.toml --json", 0, "verified"),

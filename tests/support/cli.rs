@@ -1,4 +1,8 @@
 //! The binary as somebody runs it: a home of its own, an empty environment, and a recording `docker` first in `PATH`.
+//!
+//! What must be true of every run, whatever the case, is asserted by [`finish`]: bounded in time, memory and output;
+//! nothing printed that steers a terminal; no container started without ending as the container does; and nobody at the
+//! port contacted to which every proxy and every address that other programs take from the environment point.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses the part it needs")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
@@ -6,9 +10,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,8 +22,49 @@ use bulla::content::Digest;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// No run of the binary may take longer.
-const LONGEST: Duration = Duration::from_secs(20);
+/// No run of the binary may take longer, on a machine that does other things as well.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Address space of a run, in KiB.
+const MEMORY: &str = "524288";
+/// Processor time of a run, in seconds: work is counted, however busy the machine is.
+const PROCESSOR: &str = "10";
+/// What the container of the recording engine ends with.
+const CONTAINER: i32 = 42;
+/// Variables by which other programs of this kind are sent elsewhere. bulla heeds the proxies, for https alone.
+const ELSEWHERE: [&str; 11] = [
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "SIGSTORE_REKOR_URL",
+    "SIGSTORE_FULCIO_URL",
+    "TUF_MIRROR",
+    "TUF_ROOT",
+    "COSIGN_REPOSITORY",
+];
+
+/// Ports that nothing may contact, one for each desk, and what came nevertheless.
+static NOBODY: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
+
+/// Opens such a port and says where it is.
+fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let own = url.clone();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut said = [0; 200];
+            let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
+            let length = stream.read(&mut said).unwrap_or(0);
+            let said = String::from_utf8_lossy(&said[..length]).into_owned();
+            NOBODY.lock().unwrap().entry(own.clone()).or_default().push(said);
+        }
+    });
+    url
+}
 
 /// An engine that writes down what it is told. It holds what `held.json` says, after a pull also what `pulled.json`
 /// says; a container that is "started" ends with 42.
@@ -62,6 +109,7 @@ impl Run {
 /// A person's machine.
 pub struct Desk {
     dir: TempDir,
+    nobody: String,
 }
 
 impl Desk {
@@ -70,7 +118,7 @@ impl Desk {
         for folder in ["home", "config/bulla", "cache", "work", "bin", "tmp"] {
             fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
-        let desk = Self { dir };
+        let desk = Self { dir, nobody: nobody() };
         let docker = desk.path("bin/docker");
         fs::write(&docker, DOCKER).unwrap();
         fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
@@ -93,12 +141,16 @@ impl Desk {
         self.arg(below)
     }
 
-    /// The binary with these arguments, in the folder `work`, with nothing inherited.
+    /// The binary with these arguments, in the folder `work`, with nothing inherited and bounded memory.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bulla"));
+        let mut command = Command::new("/bin/sh");
+        let limited = "ulimit -v \"$0\" && ulimit -t \"$1\" && shift && exec \"$@\"";
+        command.args(["-c", limited, MEMORY, PROCESSOR, env!("CARGO_BIN_EXE_bulla")]);
         command.args(args).env_clear().current_dir(self.path("work")).stdin(Stdio::null());
         command.env("HOME", self.path("home")).env("PATH", self.path("bin")).env("TMPDIR", self.path("tmp"));
         command.env("XDG_CONFIG_HOME", self.path("config")).env("XDG_CACHE_HOME", self.path("cache"));
+        command.envs(ELSEWHERE.map(|name| (name, self.nobody.as_str())));
+        command.env("NO_PROXY", "0.0.0.0"); // where a test has a registry that is asked for over https
         command
     }
 
@@ -147,6 +199,14 @@ impl Desk {
     }
 }
 
+/// How often an engine in the `PATH` of a command was told to start something.
+fn starts(command: &Command) -> usize {
+    let path = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
+    let calls = path.map(|bin| fs::read_to_string(Path::new(bin).join("calls")).unwrap_or_default());
+    let started = |call: &&str| matches!(call.split('\x1f').next(), Some("run" | "create" | "start" | "exec"));
+    calls.map_or(0, |calls| calls.lines().filter(started).count())
+}
+
 /// Runs a command to its end, within bounds; what it printed has to be fit for a terminal.
 #[track_caller]
 pub fn finish(command: &mut Command, input: &[u8]) -> Run {
@@ -154,6 +214,7 @@ pub fn finish(command: &mut Command, input: &[u8]) -> Run {
     if piped {
         command.stdin(Stdio::piped());
     }
+    let started = starts(command);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     if piped {
         child.stdin.take().unwrap().write_all(input).unwrap();
@@ -174,6 +235,10 @@ pub fn finish(command: &mut Command, input: &[u8]) -> Run {
     assert_printable(&run.stdout);
     assert_printable(&run.stderr);
     assert!(run.stdout.len() + run.stderr.len() < 256 << 10, "{} bytes were printed", run.stdout.len());
+    assert!(starts(command) == started || run.code == Some(CONTAINER), "a container was started: {run:?}");
+    let nobody = command.get_envs().find(|(name, _)| *name == "TUF_MIRROR").and_then(|(_, url)| url?.to_str());
+    let said = nobody.and_then(|url| NOBODY.lock().unwrap().remove(url));
+    assert_eq!(said, None, "somebody was contacted who must not be");
     run
 }
 

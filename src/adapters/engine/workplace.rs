@@ -185,6 +185,28 @@ mod tests {
         assert_eq!(meta.modified().unwrap(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn j11_folders_have_names_that_nobody_can_guess_and_are_their_owners() {
+        use std::os::unix::fs::PermissionsExt;
+        let shared = tempfile::tempdir().unwrap();
+        let parent = shared.path().join("builds");
+        fs::create_dir(&parent).unwrap();
+        fs::set_permissions(&parent, fs::Permissions::from_mode(0o1777)).unwrap();
+        let places: Vec<_> = (0..8).map(|_| Workplace::create(&parent, 0).unwrap()).collect();
+        let folders: Vec<_> = places.iter().flat_map(|place| [place.path(), place.runtime()]).collect();
+        let random = |path: &&Path, prefix: &str| {
+            path.file_name().unwrap().to_str().unwrap().strip_prefix(prefix).map(|name| name.to_owned())
+        };
+        let names: Vec<_> =
+            folders.iter().filter_map(|path| random(path, PREFIX).or_else(|| random(path, RUNTIME_PREFIX))).collect();
+        let different: std::collections::BTreeSet<_> = names.iter().filter(|name| name.len() >= 6).collect();
+        assert_eq!(different.len(), 16, "{names:?}");
+        for path in folders {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o7777, 0o700, "{}", path.display());
+        }
+    }
+
     #[test]
     fn removes_what_a_killed_build_left_and_no_living_one() {
         let parent = tempfile::tempdir().unwrap();

@@ -114,7 +114,7 @@ impl Secret {
 
 /// What a registry asks for (RFC 9110, section 11.6.1).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub enum Challenge {
     /// User and password.
     Basic,
     /// A token from this server.
@@ -128,7 +128,7 @@ pub(super) enum Challenge {
 
 impl Challenge {
     /// The first challenge that is understood, tokens before passwords.
-    pub(super) fn read<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Self> {
+    pub fn read<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut basic = false;
         for header in headers.filter(|header| header.len() <= 4096).take(8) {
             let (scheme, parameters) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use reqwest::{Method, StatusCode, header};
 use tokio::time::Instant;
 
-use super::http::{Answer, Away, shown};
+use super::http::{Away, shown};
 use super::remembered::Remembered;
 use super::{ACCEPT, CALL, PARALLEL, RegistryStore};
 use crate::adapters::attached::{self, Attached};
@@ -84,7 +84,8 @@ impl RegistryStore {
                 let reason = format!("with {:?} where an index was expected", shown(&served_as));
                 return Err(StoreError::Registry { what, place: place(), reason });
             }
-            let next = next_page(&answer).map(|next| self.connection.judge(&answer.url, &next, Away::Never));
+            let links = answer.headers.get_all(header::LINK).iter().filter_map(|value| value.to_str().ok());
+            let next = next_page(links).map(|next| self.connection.judge(&answer.url, &next, Away::Never));
             let next = next.transpose().map_err(|reason| self.connection.net(&what, &reason))?;
             let raw = answer.read(limits::MANIFEST).await?;
             let malformed = |source| StoreError::Document { what: what.clone(), source };
@@ -144,9 +145,10 @@ impl RegistryStore {
     }
 }
 
-/// The next page of a listing, as the answer names it: `Link: <…>; rel="next"` (RFC 8288).
-fn next_page(answer: &Answer) -> Option<String> {
-    answer.headers.get_all(header::LINK).iter().filter_map(|value| value.to_str().ok()).find_map(|link| {
+/// The next page of a listing, as the headers of an answer name it: `Link: <…>; rel="next"` (RFC 8288). Where it leads
+/// is judged by whoever goes there.
+pub fn next_page<'a>(mut headers: impl Iterator<Item = &'a str>) -> Option<String> {
+    headers.find_map(|link| {
         let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
         let next = parameters.split(';').any(|parameter| {
             let parameter: String = parameter.chars().filter(|c| !matches!(c, ' ' | '"')).collect();

@@ -62,7 +62,7 @@ fn reads_the_same_entries_from_every_compression() {
 }
 
 #[test]
-fn sees_what_stands_in_a_second_gzip_member() {
+fn i08_m05_sees_what_stands_in_a_second_gzip_member() {
     let first = Tar::new().file("a.txt", b"1");
     let second = Tar::new().file("hidden.txt", b"2").end();
     let stored = [gzip(&first.0), gzip(&second)].concat();
@@ -88,7 +88,7 @@ fn refuses_what_is_not_its_digest_size_or_diff_id() {
 }
 
 #[test]
-fn refuses_trailing_garbage_truncation_and_other_compressions() {
+fn i08_refuses_trailing_garbage_truncation_and_other_compressions() {
     let tar = Tar::new().file("a", b"1").end();
     let cases = [
         ("garbage after gzip", names::LAYER_GZIP, [gzip(&tar), b"garbage".to_vec()].concat()),
@@ -118,7 +118,7 @@ fn refuses_trailing_garbage_truncation_and_other_compressions() {
 }
 
 #[test]
-fn bounds_bombs() {
+fn i07_bounds_bombs() {
     let bomb = gzip(&vec![0_u8; 16 << 20]);
     let bounds = Bounds { uncompressed: 1 << 20, ..Bounds::default() };
     let error = walk_within(&bounds, names::LAYER_GZIP, &bomb[..], &mut |_, _| Ok::<(), LayerError>(())).unwrap_err();
@@ -143,7 +143,7 @@ fn bounds_bombs() {
 }
 
 #[test]
-fn refuses_a_zstd_window_beyond_the_limit() {
+fn i07_refuses_a_zstd_window_beyond_the_limit() {
     let tar = Tar::new().file("a", &vec![1; 1 << 16]).end();
     for (log, fine) in [(limits::ZSTD_WINDOW_LOG, true), (limits::ZSTD_WINDOW_LOG + 1, false)] {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
@@ -169,7 +169,7 @@ fn a_source_that_fails_is_no_malformed_layer() {
 }
 
 #[test]
-fn refuses_names_that_lead_out_or_cannot_be() {
+fn i01_i04_refuses_names_that_lead_out_or_cannot_be() {
     let long = "x/".repeat(2100) + "x";
     for name in ["../x", "a/../../x", "..", "/etc/passwd", "a/.."] {
         refused(name, Tar::new().file(name, b"").end(), "unsafe-path");
@@ -211,7 +211,7 @@ fn refuses_a_path_that_is_two_things() {
 }
 
 #[test]
-fn classifies_whiteouts() {
+fn i05_classifies_whiteouts() {
     let tar = Tar::new().file("a/.wh.b", b"").file("c/.wh..wh..opq", b"").file(".wh..wh..opq", b"").end();
     let entries = plain(&tar).unwrap();
     let found: Vec<_> = entries.iter().map(|(entry, _)| (entry.path.as_slice(), entry.kind)).collect();
@@ -225,7 +225,7 @@ fn classifies_whiteouts() {
 }
 
 #[test]
-fn refuses_sizes_that_readers_disagree_about() {
+fn i09_refuses_sizes_that_readers_disagree_about() {
     let hidden = Tar::new().file("hidden", b"").0;
     let desync = Tar::new().pax(&[("size", b"0")]).file("a", &hidden).end();
     refused("PAX size smaller", desync, "malformed-layer");
@@ -249,7 +249,7 @@ fn refuses_sizes_that_readers_disagree_about() {
 }
 
 #[test]
-fn refuses_records_that_readers_disagree_about() {
+fn i09_refuses_records_that_readers_disagree_about() {
     let long = |name: &[u8]| Tar::new().raw(Head::new("././@LongLink", b'L', name.len()), name);
     refused("two long names", Tar(([long(b"a\0").0, long(b"b\0").0]).concat()).file("c", b"").end(), "malformed-layer");
     let both = Tar([Tar::new().pax(&[("path", b"x")]).0, long(b"y\0").0].concat());
@@ -287,7 +287,7 @@ fn refuses_records_that_readers_disagree_about() {
 }
 
 #[test]
-fn refuses_what_would_steer_an_overlay() {
+fn i06_refuses_what_would_steer_an_overlay() {
     for name in ["SCHILY.xattr.trusted.overlay.opaque", "SCHILY.xattr.user.overlay.whiteout"] {
         refused(name, Tar::new().pax(&[(name, b"y")]).dir("a").end(), "malformed-layer");
     }
@@ -346,7 +346,7 @@ fn reads_what_the_tar_crate_writes() {
 }
 
 #[test]
-fn never_panics_on_a_flipped_byte() {
+fn d08_never_panics_on_a_flipped_byte() {
     let tar = Tar::new()
         .pax(&[("path", b"long"), ("mtime", b"12.5")])
         .file("a", b"content")

@@ -1,0 +1,4 @@
+//! `hostile::ours::dockerfile`, whatever the bytes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bulla_fuzz::hostile::ours::dockerfile(data));

@@ -1,0 +1,4 @@
+//! `hostile::documents::json`, whatever the bytes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bulla_fuzz::hostile::documents::json(data));

@@ -1,0 +1,4 @@
+//! `hostile::documents::oci`, whatever the bytes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bulla_fuzz::hostile::documents::oci(data));
