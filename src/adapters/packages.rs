@@ -38,7 +38,7 @@ impl fmt::Display for Named {
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
     /// Nobody said where the archive is.
-    #[error("no registry for the archive {0:?} is known here: name one with --mirror {0}=URL")]
+    #[error("no registry for the archive {0:?} is known here: name one with --mirror {0}=URL, or in config.toml")]
     NoRegistry(String),
     /// No registry gave it.
     #[error("{what} is not to be had:{}", attempts.iter().map(|one| format!("\n    {}: {}", one.place, one.reason)).collect::<String>())]
