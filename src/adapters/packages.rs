@@ -13,7 +13,6 @@ use crate::adapters::sources::Mirror;
 use crate::adapters::state::StateError;
 use crate::class::{Class, Classified};
 use crate::content::limits;
-use crate::oci::Platform;
 
 /// Most bytes of what a registry says of one package, all its versions together. Packages that publish several times
 /// a day reach 30 MB.
@@ -62,7 +61,7 @@ pub enum PackageError {
         /// The package.
         package: Named,
         /// The platform that the template declares.
-        platform: Platform,
+        platform: String,
         /// Why not.
         reason: String,
     },
