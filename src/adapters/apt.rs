@@ -70,7 +70,7 @@ pub enum AptError {
         path: PathBuf,
     },
     /// Nobody said where an archive is.
-    #[error("no mirror of the archive {0:?} is known here: name one with --mirror {0}=URL")]
+    #[error("no mirror of the archive {0:?} is known here: name one with --mirror {0}=URL, or in config.toml")]
     NoMirror(String),
     /// An index is not signed by a key of the keyring.
     #[error(

@@ -13,7 +13,6 @@ use crate::adapters::sources::Mirror;
 use crate::adapters::state::StateError;
 use crate::class::{Class, Classified};
 use crate::content::limits;
-use crate::oci::Platform;
 
 /// Most bytes of what a registry says of one package, all its versions together. Packages that publish several times
 /// a day reach 30 MB.
@@ -38,7 +37,7 @@ impl fmt::Display for Named {
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
     /// Nobody said where the archive is.
-    #[error("no registry for the archive {0:?} is known here: name one with --mirror {0}=URL")]
+    #[error("no registry for the archive {0:?} is known here: name one with --mirror {0}=URL, or in config.toml")]
     NoRegistry(String),
     /// No registry gave it.
     #[error("{what} is not to be had:{}", attempts.iter().map(|one| format!("\n    {}: {}", one.place, one.reason)).collect::<String>())]
@@ -62,7 +61,7 @@ pub enum PackageError {
         /// The package.
         package: Named,
         /// The platform that the template declares.
-        platform: Platform,
+        platform: String,
         /// Why not.
         reason: String,
     },

@@ -2,6 +2,7 @@
 //! own apt is set up with. A lock names archives by a word; only this room turns words into addresses.
 
 mod clients;
+pub mod config;
 
 use std::collections::BTreeMap;
 use std::fmt;

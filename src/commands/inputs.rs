@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use bulla::adapters::apt::Apt;
 use bulla::adapters::inputs::{Artifact, ArtifactSource, Inputs};
-use bulla::adapters::sources::{self, Access, HostClients, Mirrors};
+use bulla::adapters::sources::{self, Access, HostClients, Mirrors, config};
+use bulla::adapters::state;
 use bulla::adapters::templates;
 use bulla::class::Class;
 use bulla::lock::{self, Drift};
@@ -18,12 +19,16 @@ use crate::cli::{FetchArgs, InitArgs, InputArgs, LockArgs};
 use crate::progress::Line;
 use crate::report::{Exit, Failure};
 
-/// Where archives are: what was typed, then `BULLA_MIRRORS`, then what this machine's apt is set up with.
+/// Where archives are: what was typed, then `BULLA_MIRRORS`, then the configuration file, then what this machine's apt
+/// is set up with.
 pub(crate) fn mirrors(args: &InputArgs, world: &World) -> Result<Mirrors, Failure> {
     let of_env = world.var(sources::VARIABLE).map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
     let typed = Mirrors::parse(&args.mirror)?;
     let of_env = Mirrors::parse(of_env.split_whitespace())?;
-    Ok(typed.then(of_env).then(Mirrors::of_host(Path::new("/etc/apt"))))
+    let file = state::config_dir(|name| world.var(name)).map(|folder| folder.join(config::FILE_NAME));
+    let configured = file.map(|file| Mirrors::of_configuration(&file)).transpose()?.unwrap_or_default();
+    let of_host = Mirrors::of_host(Path::new("/etc/apt"));
+    Ok(typed.then(of_env).then(configured).then(of_host).or_debootstrap(Path::new(config::DEBOOTSTRAP)))
 }
 
 fn access(args: &InputArgs) -> Access {

@@ -62,7 +62,7 @@ impl Resolver<'_> {
             let around = manifest.named();
             let missing = |reason: String| PackageError::NoPlatform {
                 package: around.clone(),
-                platform: platform.clone(),
+                platform: platform.to_string(),
                 reason,
             };
             let (name, range) = manifest
@@ -82,7 +82,7 @@ impl Resolver<'_> {
             licence = manifest.licence().or(licence);
         }
         if let Err(reason) = manifest.fits(platform) {
-            return Err(PackageError::NoPlatform { package: manifest.named(), platform: platform.clone(), reason });
+            return Err(PackageError::NoPlatform { package: manifest.named(), platform: platform.to_string(), reason });
         }
         self.refuse_unnamed(&manifest).await?;
         refuse_scripts(wanted, &manifest, manifest.scripts())?;

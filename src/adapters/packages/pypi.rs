@@ -101,7 +101,9 @@ fn choose<'a>(wanted: &WheelInput, all: &'a [Link], platform: &Platform) -> Resu
         return Err(PackageError::NoVersion { package, reason });
     }
     let mut seen = false;
-    let mut best: Option<((Option<Version>, (u32, u32), String), Wheel, &Link)> = None;
+    /// Newer versions first, then the better fit; the file's name makes it one order.
+    type Rank = (Option<Version>, (u32, u32), String);
+    let mut best: Option<(Rank, Wheel, &Link)> = None;
     for link in all {
         let Some(wheel) = Wheel::parse(&link.file).filter(|wheel| wheel.project == wanted.package) else { continue };
         let version = Version::parse(&wheel.version);
@@ -129,7 +131,7 @@ fn choose<'a>(wanted: &WheelInput, all: &'a [Link], platform: &Platform) -> Resu
         None if seen => {
             let (major, minor) = wanted.python;
             let reason = format!("none of its wheels fits Python {major}.{minor} there");
-            Err(PackageError::NoPlatform { package, platform: platform.clone(), reason })
+            Err(PackageError::NoPlatform { package, platform: platform.to_string(), reason })
         }
         None => {
             let reason = "the index has no wheel of such a version for this Python".to_owned();
@@ -155,10 +157,9 @@ async fn bytes(
     if let Some(size) = link.size.filter(|size| (1..=limits::INPUT).contains(size)) {
         return Ok((digest, size));
     }
-    if let Ok(size) = inputs.stored(&digest).metadata().map(|meta| meta.len()) {
-        if inputs.holds(&digest, size) {
-            return Ok((digest, size));
-        }
+    let stored = inputs.stored(&digest).metadata().map(|meta| meta.len());
+    if let Some(size) = stored.ok().filter(|size| inputs.holds(&digest, *size)) {
+        return Ok((digest, size));
     }
     asker.say(&format!("fetching {package}, to lock it"));
     let fetched = download(asker, inputs, mirror, link.url.as_str()).await?;

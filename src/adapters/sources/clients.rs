@@ -106,10 +106,11 @@ fn setting(file: &Path, section: Option<&str>, key: &str) -> Option<String> {
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             current = Some(name.trim());
-        } else if let Some((name, value)) = line.split_once(['=', ':']).filter(|_| current == section) {
-            if name.trim().replace('_', "-") == key {
-                return Some(value.trim().trim_matches(['"', '\'']).to_owned());
-            }
+            continue;
+        }
+        let named = |(name, _): &(&str, &str)| current == section && name.trim().replace('_', "-") == key;
+        if let Some((_, value)) = line.split_once(['=', ':']).filter(named) {
+            return Some(value.trim().trim_matches(['"', '\'']).to_owned());
         }
     }
     None
