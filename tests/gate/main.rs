@@ -16,6 +16,7 @@ mod audit;
 mod evidence;
 mod index;
 mod launching;
+mod making;
 mod names;
 mod output;
 mod policies;

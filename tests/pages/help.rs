@@ -12,6 +12,7 @@ const COMMANDS: [&str; 19] = [
     "build",
     "fetch",
     "lock",
+    "init",
     "sign",
     "attest",
     "publish",
