@@ -8,7 +8,11 @@
     reason = "in a test they are the failure"
 )]
 
+#[path = "support/dockerd.rs"]
+mod dockerd;
+
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 
@@ -27,6 +31,7 @@ use bulla::oci::Platform;
 use bulla::oci::normalize::RULES;
 use bulla::template::digests::{self, Digests};
 use bulla::template::{Template, skeleton};
+use dockerd::Dockerd;
 use tempfile::TempDir;
 
 /// Engines take every core they get: one build at a time is faster than several.
@@ -128,12 +133,19 @@ impl Site {
 
     /// Builds offline, into a layout of the template's name; nothing where no engine works here.
     fn build(&self, request: BuildRequest<'_>) -> Option<Result<BuildRecord, BuildError>> {
+        self.build_with(Choice::Buildah, &Host::from_env(|name| std::env::var_os(name)), request)
+    }
+
+    fn build_with(
+        &self,
+        engine: Choice,
+        host: &Host,
+        request: BuildRequest<'_>,
+    ) -> Option<Result<BuildRecord, BuildError>> {
         let inputs = Inputs::new(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
-        let host = Host::from_env(|name| std::env::var_os(name));
         let work = self.path("work");
-        let world =
-            World { inputs: &inputs, host: &host, work: &work, finished: Some(&self.finished), progress: &unwatched };
-        let request = BuildRequest { offline: true, bundled: false, engine: Choice::Buildah, ..request };
+        let world = World { inputs: &inputs, host, work: &work, finished: Some(&self.finished), progress: &unwatched };
+        let request = BuildRequest { offline: true, bundled: false, engine, ..request };
         match build::build(&request, &world) {
             Err(BuildError::Engine(EngineError::None(reasons))) => {
                 println!("skipped: a build: {reasons:?}");
@@ -204,6 +216,27 @@ fn a_child_keeps_its_bases_layers_and_says_where_they_are_from() {
     assert_eq!(last.image.layers.len(), 3);
     assert_eq!(last.image.layers[1].digest, built.image.layers[1].digest);
     assert_eq!(last.parents.len(), 2);
+}
+
+#[test]
+fn docker_gives_a_child_the_digest_that_buildah_gives_it() {
+    let _one = ONE_AT_A_TIME.lock();
+    let Some(base) = &*BASE else { return };
+    let Some(daemon) = Dockerd::start() else { return };
+    let (site, parents) = (Site::new(), [base.clone()]);
+    let one = child("mine", CHILD, &parents);
+    let request = |output: &str| BuildRequest { parents: &parents, ..BuildRequest::new(&one, site.layout(output)) };
+    let Some(built) = site.build(request("buildah")) else { return };
+    let address = daemon.host();
+    let host =
+        Host::from_env(
+            |name| {
+                if name == "DOCKER_HOST" { Some(OsString::from(&address)) } else { std::env::var_os(name) }
+            },
+        );
+    let other = site.build_with(Choice::Docker, &host, request("docker")).unwrap().unwrap();
+    assert_eq!(other.image.digest, built.unwrap().image.digest);
+    assert!(other.engine.name.starts_with("docker") && !other.reused, "{:?}", other.engine);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod evidence;
 mod index;
 mod inspecting;
 mod launching;
+mod making;
 mod names;
 mod output;
 mod policies;

@@ -4,7 +4,7 @@ use crate::place::Place;
 use crate::root;
 
 /// Every command with a page of its own.
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "",
     "verify",
     "launch",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 26] = [
     "build",
     "fetch",
     "lock",
+    "init",
     "sign",
     "attest",
     "publish",

@@ -323,6 +323,15 @@ mod tests {
         let index = format!("{{\"schemaVersion\":2,\"manifests\":[{entry}]}}");
         state::write_file(&folder.path().join("index.json"), index.as_bytes()).unwrap();
         assert_eq!(layout(folder.path()).unwrap().layers.len(), 1);
+        // The same as `dir:` has it: blobs beside the manifest, and every one of them hashed.
+        let plain = tempfile::tempdir().unwrap();
+        for blob in fs::read_dir(folder.path().join("blobs/sha256")).unwrap().flatten() {
+            fs::copy(blob.path(), plain.path().join(blob.file_name())).unwrap();
+        }
+        state::write_file(&plain.path().join("manifest.json"), manifest.as_bytes()).unwrap();
+        assert_eq!(super::folder(plain.path()).unwrap().layers.len(), 1);
+        state::write_file(&plain.path().join(Digest::of(layer).hex()), b"two").unwrap();
+        assert!(matches!(super::folder(plain.path()), Err(EngineError::Content(_))));
         let path = folder.path().join("blobs/sha256").join(Digest::of(layer).hex());
         for bytes in [&b"two"[..], b"one and more"] {
             state::write_file(&path, bytes).unwrap();
