@@ -1,12 +1,9 @@
-//! `make bench`: what verifying costs, inside and as a whole process, and how that compares with the peers that are
-//! installed. Figures are ratios within one run; docs/bench.md has the last ones.
+//! `make bench`: what verifying costs, inside. `peers` has whole processes; docs/bench.md has the last figures.
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot be set up is of no use")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up is of no use")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use bulla::adapters::Store as _;
 use bulla::adapters::layout::{Layout, LayoutWriter};
@@ -29,14 +26,9 @@ fn main() {
     let key = PrivateKey::generate().unwrap();
     let dir = folder.path().join("image");
     let small = attested(&dir, &key, 100);
-    let public = folder.path().join("key.pub");
-    std::fs::write(&public, key.public_pem()).unwrap();
-
     let mut criterion = Criterion::default().configure_from_args();
     inside(&mut criterion, &dir, &small, &key);
     criterion.final_summary();
-    whole_process(&dir, &public);
-    peers(folder.path(), &dir, &public);
 }
 
 /// A layout with one image, signed and attested: provenance of some size and an SBOM of so many packages.
@@ -111,62 +103,4 @@ fn inside(criterion: &mut Criterion, dir: &Path, digest: &Digest, key: &PrivateK
             assert!(verify::verify(target, None, &policy, &[], now).unwrap().is_admitted());
         });
     });
-}
-
-const RUNS: usize = 40;
-
-/// The median time of a command as a whole process; absent if it is not installed or does not succeed.
-fn median(mut command: impl FnMut() -> Command) -> Option<Duration> {
-    let mut times = Vec::new();
-    for _ in 0..RUNS {
-        let start = Instant::now();
-        let status = command().stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
-        times.push(start.elapsed());
-        if !status.success() {
-            return None;
-        }
-    }
-    times.sort();
-    times.get(RUNS / 2).copied()
-}
-
-fn bulla(dir: &Path, public: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bulla"));
-    command.arg("verify").arg(format!("oci:{}", dir.display())).arg("--key").arg(public);
-    command
-}
-
-fn whole_process(dir: &Path, public: &Path) {
-    let Some(time) = median(|| bulla(dir, public)) else { panic!("bulla does not verify the benchmark's image") };
-    println!("whole process, offline, three attestations: bulla verify {time:.1?}");
-}
-
-/// The peers, each verifying *one* of the three attestations offline.
-fn peers(folder: &Path, dir: &Path, public: &Path) {
-    let layout = Layout::open(dir).unwrap();
-    let (image, _) = layout.find(&LayoutImage::Only).unwrap();
-    let attached = layout.referrers(&image.digest).unwrap();
-    let provenance = attached.manifests.iter().find(|manifest| {
-        manifest.parsed.annotations.get(names::PREDICATE_TYPE).is_some_and(|uri| uri.contains("slsa.dev"))
-    });
-    let bundle = layout.blob(&provenance.unwrap().parsed.layers[0], u64::MAX).unwrap();
-    let file: PathBuf = folder.join("bundle.json");
-    std::fs::write(&file, bundle).unwrap();
-    let own = median(|| bulla(dir, public)).unwrap();
-    let cosign = median(|| {
-        let mut command = Command::new("cosign");
-        command.args(["verify-blob-attestation", "--insecure-ignore-tlog", "--type", "slsaprovenance1"]);
-        command.args(["--digestAlg", "sha256", "--digest", &image.digest.hex()]).arg("--bundle").arg(&file);
-        command.arg("--key").arg(public);
-        command
-    });
-    match cosign {
-        Some(time) => {
-            let ratio = time.as_secs_f64() / own.as_secs_f64();
-            println!(
-                "whole process, offline, one attestation: cosign verify-blob-attestation {time:.1?}, {ratio:.1} times bulla's three"
-            );
-        }
-        None => println!("skipped: cosign is not installed, or does not verify the bundle"),
-    }
 }

@@ -35,12 +35,12 @@ impl Workplace {
     pub fn create(parent: &Path, epoch: i64) -> Result<Self, StateError> {
         state::create_dir(parent)?;
         remove_abandoned(parent);
-        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent);
+        let dir = private(PREFIX).tempdir_in(parent);
         let dir = dir.map_err(StateError::io("create a folder in", parent))?;
         let path = dir.path().join(LOCK);
         let lock =
             File::create(&path).and_then(|file| file.lock().map(|()| file)).map_err(StateError::io("lock", &path))?;
-        let runtime = tempfile::Builder::new().prefix(RUNTIME_PREFIX).tempdir();
+        let runtime = private(RUNTIME_PREFIX).tempdir();
         let runtime = runtime.map_err(StateError::io("create a folder in", &std::env::temp_dir()))?;
         #[cfg(unix)]
         {
@@ -135,6 +135,18 @@ impl Workplace {
         file.set_modified(self.epoch).map_err(failed)?;
         set_mode(&path, mode)
     }
+}
+
+/// A folder that nobody but its owner can look into.
+fn private(prefix: &str) -> tempfile::Builder<'_, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o700));
+    }
+    builder
 }
 
 /// Removes the folders of builds that no longer run: those whose lock nobody holds.

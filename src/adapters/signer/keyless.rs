@@ -33,14 +33,15 @@ impl Services {
     /// Those of a `signing_config.json` (protobuf-specs, SigningConfig v0.2). Plain http is taken only to loopback.
     pub fn parse(json: &str) -> Result<Self, SignerError> {
         let config = SigningConfig::from_json(json).map_err(unusable)?;
-        let services = SigningServices::from_signing_config(&config).map_err(unusable)?;
-        let urls = [Some(services.fulcio_url()), Some(services.rekor_url()), services.tsa_url()];
-        for url in urls.into_iter().flatten() {
-            if !is_safe(url) {
-                return Err(SignerError::Services(format!("{url:?} is not https, and not on this machine")));
-            }
+        let services = Self(SigningServices::from_signing_config(&config).map_err(unusable)?);
+        if let Some(url) = services.urls().find(|url| !is_safe(url)) {
+            return Err(SignerError::Services(format!("{url:?} is not https, and not on this machine")));
         }
-        Ok(Self(services))
+        Ok(services)
+    }
+
+    fn urls(&self) -> impl Iterator<Item = &str> {
+        [Some(self.0.fulcio_url()), Some(self.0.rekor_url()), self.0.tsa_url()].into_iter().flatten()
     }
 }
 
@@ -106,12 +107,15 @@ pub fn sign_statement(
     root: &TrustRoot,
 ) -> Result<Vec<u8>, SignerError> {
     let parsed = super::signable(statement)?;
-    let client = sigstore_sign::reqwest::Client::builder()
+    let mut client = sigstore_sign::reqwest::Client::builder()
         .connect_timeout(CONNECT)
         .timeout(ANSWER)
-        .redirect(sigstore_sign::reqwest::redirect::Policy::none())
-        .build()
-        .map_err(unusable)?;
+        .redirect(sigstore_sign::reqwest::redirect::Policy::none());
+    if services.urls().any(|url| url.starts_with("http:")) {
+        // A proxy would see the token, which goes over plain http to this machine alone.
+        client = client.no_proxy();
+    }
+    let client = client.build().map_err(unusable)?;
     let signer = SigningContext::new(services.0.clone()).with_http_client(client).signer(token.0);
     let bundle =
         block_on(signer.sign_raw_statement(statement))?.map_err(|error| SignerError::Services(chain(&error)))?;
