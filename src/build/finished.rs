@@ -37,6 +37,12 @@ impl Place {
         for ((template, bundled), lock) in family.zip(locks) {
             text.push_str(&format!("{} {bundled} {} {}\n", template.name, template.digest(), lock.digest()));
         }
+        // What a base is recorded to come to is checked by building on it, and not by taking what was built on it.
+        for (parent, lock) in request.parents.iter().zip(locks.iter().skip(1)) {
+            let digests = parent.template.digests().ok().flatten();
+            let expected = digests.and_then(|digests| digests.expected(&lock.digest(), RULES, &request.platform));
+            text.push_str(&format!("{}\n", expected.map(|digest| digest.to_string()).unwrap_or_default()));
+        }
         let platform = request.platform.to_string().replace('/', "-");
         let prefix = format!("{}-{platform}-", request.template.name);
         Self { folder: folder.to_owned(), prefix, key: Digest::of(text.as_bytes()).hex()[..KEY].to_owned() }

@@ -147,10 +147,16 @@ impl Engine {
         words.extend(ALONE.map(OsString::from));
         words.extend(["--platform".into(), job.platform.to_string().into()]);
         words.extend(["--tag".into(), job.tag.clone().into(), job.context.clone().into()]);
+        // As root in a mount namespace of its own: where a build fails, podman leaves its storage mounted.
         let run = |words: Vec<OsString>| {
-            let mut all = storage_words(&job.work, &job.runtime, storage);
+            let mut all = Vec::new();
+            if !rootless {
+                all.extend(["--mount".into(), "--".into(), self.program.clone().into()]);
+            }
+            all.extend(storage_words(&job.work, &job.runtime, storage));
             all.extend(words);
-            self.with_env(Invocation::new(&self.program, all), job)
+            let first: &OsStr = if rootless { self.program.as_os_str() } else { OsStr::new("unshare") };
+            self.with_env(Invocation::new(first, all), job)
         };
         let to = job.work.join("image");
         let output = Output::Folder(run(self.push_words(job, &to)), to);
