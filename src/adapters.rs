@@ -181,6 +181,14 @@ pub enum StoreError {
         /// What there is, each with its digest.
         offered: Vec<String>,
     },
+    /// A tag that names something else, and is not to be moved.
+    #[error("the tag {tag} names {there} already; take another tag")]
+    TagTaken {
+        /// The tag.
+        tag: String,
+        /// What it names.
+        there: Digest,
+    },
     /// Credentials are missing, wrong or not enough.
     #[error("{place} does not let us read {what}: {reason}")]
     Auth {
@@ -251,7 +259,7 @@ impl Classified for StoreError {
     fn class(&self) -> Class {
         match self {
             Self::NotFound { .. } | Self::Registry { .. } => Class::Registry,
-            Self::Ambiguous { .. } => Class::Usage,
+            Self::Ambiguous { .. } | Self::TagTaken { .. } => Class::Usage,
             Self::Auth { .. } => Class::Auth,
             Self::Net { .. } => Class::Net,
             Self::Altered { .. } => Class::Integrity,
@@ -265,6 +273,7 @@ impl Classified for StoreError {
         match self {
             Self::NotFound { .. } => "not-found",
             Self::Ambiguous { .. } => "ambiguous-image",
+            Self::TagTaken { .. } => "tag-taken",
             Self::Auth { .. } => "access-denied",
             Self::Net { .. } => "unreachable",
             Self::Registry { .. } => "bad-answer",

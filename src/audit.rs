@@ -25,16 +25,6 @@ impl Standing {
     /// Every standing, from the best to the worst.
     pub const ALL: [Self; 4] = [Self::Admitted, Self::Denied, Self::Misused, Self::Undecided];
 
-    /// The exit code that it ends in.
-    pub const fn exit(self) -> u8 {
-        match self {
-            Self::Admitted => 0,
-            Self::Denied => 1,
-            Self::Misused => 2,
-            Self::Undecided => 3,
-        }
-    }
-
     /// The stable spelling, as it stands in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -91,7 +81,8 @@ impl fmt::Display for Line {
         let word = match self.standing {
             Standing::Admitted => "admitted",
             Standing::Denied => "DENIED",
-            Standing::Misused | Standing::Undecided => "undecided",
+            Standing::Misused => "misused",
+            Standing::Undecided => "undecided",
         };
         write!(f, "{word:<10} {}  {}", self.image, self.why)
     }
@@ -135,12 +126,13 @@ mod tests {
         };
         for (index, worst) in Standing::ALL.into_iter().enumerate() {
             assert_eq!(report(&Standing::ALL[..=index]).worst(), worst);
-            assert_eq!(usize::from(worst.exit()), index);
         }
         assert_ne!(report(&[]).worst(), Standing::Admitted);
         assert_eq!(report(&[Standing::Denied, Standing::Admitted, Standing::Denied]).count(Standing::Denied), 2);
-        for class in Class::ALL {
-            assert_eq!(Standing::of_class(class).exit(), class.exit(), "{class}");
+        for (class, standing) in
+            [(Class::Trust, Standing::Denied), (Class::Usage, Standing::Misused), (Class::Net, Standing::Undecided)]
+        {
+            assert_eq!(Standing::of_class(class), standing, "{class}");
         }
     }
 

@@ -61,14 +61,11 @@ impl World {
 
     /// The newest root of an instance that is here.
     fn root_of(&self, instance: Instance) -> Result<TrustRoot, Failure> {
-        let repository = match instance {
-            Instance::GitHub => Repository::github(),
-            Instance::PublicGood | Instance::Custom => Repository::public_good(),
+        let (repository, embedded) = match instance {
+            Instance::GitHub => (Repository::github(), TrustRoot::github()),
+            Instance::PublicGood | Instance::Custom => (Repository::public_good(), TrustRoot::public_good()),
         };
-        match self.roots().current(&repository)? {
-            Some(root) => Ok(root),
-            None => Ok(TrustRoot::public_good()?),
-        }
+        Ok(self.roots().current(&repository)?.map_or(embedded, Ok)?)
     }
 
     fn registry(&self, args: &RegistryArgs, offline: bool) -> Registry {

@@ -31,6 +31,16 @@ pub fn local_verifier() -> String {
     format!("{REPOSITORY}/local-verify")
 }
 
+/// The URI, in summaries, of the policy inside bulla.
+pub fn bundled_policy() -> String {
+    format!("{REPOSITORY}/blob/main/policies/default.toml")
+}
+
+/// The URI, in summaries, of a policy that was given on the command line, which is no file.
+pub fn command_line_policy() -> String {
+    format!("{REPOSITORY}/command-line")
+}
+
 /// The predicate type of a statement that an image was rebuilt and came out the same: the document that describes it.
 pub fn rebuild_type() -> String {
     format!("{REPOSITORY}/blob/main/docs/rebuild.md")

@@ -72,6 +72,10 @@ impl Classified for PolicyError {
     }
 }
 
+/// Where a policy is from that is no file: the one inside bulla, and what `--key` and `--identity` say.
+const BUNDLED: &str = "the policy inside bulla";
+const COMMAND_LINE: &str = "the command line";
+
 /// A policy, ready to judge.
 #[derive(Debug)]
 pub struct Policy {
@@ -139,7 +143,7 @@ impl Policy {
             .replace("@images@", home::IMAGES)
             .replace("@repository@", home::slug())
             .replace("@workflow@", home::RELEASE_WORKFLOW);
-        Self::parse(&text, "the policy inside bulla", &|name| Err(format!("{name} is not inside bulla")))
+        Self::parse(&text, BUNDLED, &|name| Err(format!("{name} is not inside bulla")))
     }
 
     /// A policy of one rule that applies to every image: what `--key` or `--identity` on the command line mean.

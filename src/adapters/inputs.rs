@@ -79,6 +79,8 @@ pub struct Attempt {
 pub enum Failure {
     /// The place does not have it.
     Absent,
+    /// The network was not to be asked.
+    Offline,
     /// The place wants credentials, or others.
     Denied,
     /// The place could not be reached, or broke off.
@@ -100,7 +102,7 @@ impl Classified for InputsError {
                 Failure::Large => Class::Limit,
                 Failure::Disk => Class::State,
                 Failure::Denied => Class::Auth,
-                Failure::Absent => Class::Build,
+                Failure::Absent | Failure::Offline => Class::Build,
             },
             Self::Access(_) => Class::Usage,
             Self::State(error) => error.class(),
@@ -114,7 +116,7 @@ impl Classified for InputsError {
                 Failure::Large => "too-large",
                 Failure::Disk => "disk",
                 Failure::Denied => "input-denied",
-                Failure::Absent => "input-gone",
+                Failure::Absent | Failure::Offline => "input-gone",
             },
             Self::Access(_) => "network-configuration",
             Self::State(error) => error.code(),
@@ -343,7 +345,8 @@ impl Inputs {
         let unavailable = failed.into_iter().map(|(input, mut attempts)| {
             let absent = |place: String, reason: String| Attempt { place, reason, kind: Failure::Absent };
             if offline {
-                attempts.push(absent("the network".to_owned(), "not asked: offline".to_owned()));
+                let (place, reason) = ("the network".to_owned(), "not asked: offline".to_owned());
+                attempts.push(Attempt { place, reason, kind: Failure::Offline });
             } else if self.mirrors_of(&input.archive).is_empty() {
                 let reason = format!("no mirror is known: name one with --mirror {}=URL", input.archive);
                 attempts.push(absent(format!("the archive {}", input.archive), reason));
@@ -438,6 +441,9 @@ fn list(missing: &[Unavailable]) -> String {
         Failure::Net => "\nWhat came so far is kept: run it again to go on from there.",
         Failure::Large | Failure::Disk => "",
         Failure::Denied => "\nGive the mirror's address with credentials, or use another mirror.",
+        Failure::Offline => {
+            "\nRun `bulla fetch TEMPLATE` while there is a network, or name a folder that has them with --inputs."
+        }
         Failure::Absent => {
             "\nArchives drop what was superseded: lock anew with `bulla lock`, or name a snapshot archive with --mirror \
              or a folder with --inputs."

@@ -113,7 +113,7 @@ impl Classified for PackageError {
         match self {
             Self::NoRegistry(_) => Class::Usage,
             Self::Unavailable { attempts, .. } => match worst(attempts) {
-                Failure::Absent => Class::Build,
+                Failure::Absent | Failure::Offline => Class::Build,
                 Failure::Denied => Class::Auth,
                 Failure::Net => Class::Net,
                 Failure::Large => Class::Limit,
@@ -133,7 +133,7 @@ impl Classified for PackageError {
         match self {
             Self::NoRegistry(_) => "no-mirror",
             Self::Unavailable { attempts, .. } => match worst(attempts) {
-                Failure::Absent => "package-not-found",
+                Failure::Absent | Failure::Offline => "package-not-found",
                 Failure::Denied => "package-denied",
                 Failure::Net => "package-unreachable",
                 Failure::Large => "too-large",

@@ -122,7 +122,7 @@ pub(crate) struct AuditArgs {
 pub(crate) struct InspectArgs {
     /// The image
     pub(crate) image: String,
-    /// Policy file whose signers are to be known again, beside the embedded trust roots
+    /// Policy file whose signers are to be known again, beside this machine's trust roots
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
     /// Take the signers of the rule for NAME for a layout, which has no repository of its own

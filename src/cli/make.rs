@@ -65,7 +65,7 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "HOST/REPO[:TAG]")]
     pub(crate) push: Option<String>,
     /// Write the inputs as one artifact, as an OCI layout
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) inputs: InputArgs,
@@ -175,7 +175,7 @@ pub(crate) struct AuthorArgs {
 pub(crate) enum CompressionName {
     /// What every engine and registry reads
     Gzip,
-    /// Smaller and faster to unpack; engines from 2020 on
+    /// Smaller and faster to unpack; not every older engine reads it
     Zstd,
 }
 
@@ -187,7 +187,20 @@ pub(crate) struct SignArgs {
     #[command(flatten)]
     pub(crate) author: AuthorArgs,
     #[command(flatten)]
-    pub(crate) source: SourceArgs,
+    pub(crate) target: TargetArgs,
+}
+
+/// How the image that a statement is about is reached.
+#[derive(Debug, Args, Clone, Default)]
+pub(crate) struct TargetArgs {
+    /// Call a layout NAME in the statement [default: the name that it has in the layout]
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) as_name: Option<String>,
+    /// Use nothing but what is on this machine
+    #[arg(long)]
+    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
 }
 
 /// `bulla attest`
@@ -207,10 +220,16 @@ pub(crate) struct AttestArgs {
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) rebuild: Option<String>,
     /// A folder of templates that is searched before the bundled ones
-    #[arg(long, value_name = "DIR", requires = "rebuild")]
+    #[arg(long, visible_alias = "templates", value_name = "DIR", requires = "rebuild")]
     pub(crate) templates_dir: Option<PathBuf>,
+    /// Which platform to build [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH", requires = "rebuild")]
+    pub(crate) platform: Option<Platform>,
+    /// What holds locked inputs for --rebuild: a folder, oci:DIR, or HOST/REPO[:TAG][@sha256:…]
+    #[arg(long, value_name = "PLACE", requires = "rebuild")]
+    pub(crate) inputs: Vec<String>,
     #[command(flatten)]
-    pub(crate) source: SourceArgs,
+    pub(crate) target: TargetArgs,
 }
 
 /// `bulla publish`

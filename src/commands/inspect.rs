@@ -2,7 +2,7 @@
 
 use bulla::inspect::{Believed, Node, inspect as look};
 use bulla::policy::{Policy, Rule};
-use bulla::sigstore::TrustRoot;
+use bulla::sigstore::Instance;
 use serde_json::json as object;
 
 use super::policies::read_policy;
@@ -18,7 +18,8 @@ struct Seen {
 
 pub(crate) fn inspect(args: &InspectArgs, world: &World) -> Result<Exit, Failure> {
     let mut question = Question { image: args.image.clone(), ..Question::default() };
-    let policy = args.policy.as_deref().map(read_policy).transpose();
+    let newest = |policy: Policy| policy.with_roots(|instance| world.root_of(instance));
+    let policy = args.policy.as_deref().map(|file| read_policy(file).and_then(newest)).transpose();
     let seen = match &policy {
         Ok(policy) => see(args, policy.as_ref(), world, &mut question),
         Err(failure) => Err(failure.clone()),
@@ -43,7 +44,7 @@ fn see(args: &InspectArgs, policy: Option<&Policy>, world: &World, question: &mu
         Some(policy) => policy.rule_for(&opened.name)?,
         None => None,
     };
-    let roots = [TrustRoot::public_good()?, TrustRoot::github()?];
+    let roots = [world.root_of(Instance::PublicGood)?, world.root_of(Instance::GitHub)?];
     let signers = policy.map(|_| found.map_or(&[][..], |(_, rule)| &rule.signers));
     // Where the rule says that attestations are kept elsewhere, that is where they are.
     let named = found.and_then(|(_, rule)| rule.attestations.as_ref());

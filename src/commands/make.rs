@@ -25,10 +25,10 @@ use super::author::Signer;
 use super::{Opened, World, has_terminal, inputs, open, parse_image, print, provenance, rebuild, shout, tell};
 use crate::cli::{
     AttestArgs, BuildArgs, CompressionName, CopyArgs, DiffArgs, EngineName, InputArgs, KeyType, PublishArgs, SbomArgs,
-    SbomForm, SignArgs, SourceArgs,
+    SbomForm, SignArgs, SourceArgs, TargetArgs,
 };
 use crate::progress::Line;
-use crate::report::{Exit, Failure, Question};
+use crate::report::{Exit, Failure, Question, shown};
 
 impl From<EngineName> for Choice {
     fn from(name: EngineName) -> Self {
@@ -111,8 +111,8 @@ pub(crate) fn public_key(file: &Path, world: &World) -> Result<Exit, Failure> {
 }
 
 pub(crate) fn sign(args: &SignArgs, world: &World) -> Result<Exit, Failure> {
-    let signer = Signer::read(&args.author, args.source.offline, world)?;
-    attach(&args.image, &args.source, signer.author(), world, |signing| Ok(signing.sign()?))
+    let signer = Signer::read(&args.author, args.target.offline, world)?;
+    attach(&args.image, &args.target, signer.author(), world, |signing| Ok(signing.sign()?))
 }
 
 pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> {
@@ -135,15 +135,15 @@ pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> 
     };
     let predicate =
         state::read_file(file, bulla::sbom::limits::DOCUMENT).map_err(|error| Failure::usage(error.to_string()))?;
-    let signer = Signer::read(&args.author, args.source.offline, world)?;
+    let signer = Signer::read(&args.author, args.target.offline, world)?;
     let say = |signing: &mut Signing<'_>| Ok(signing.attest(predicate_type, &predicate)?);
-    attach(&args.image, &args.source, signer.author(), world, say)
+    attach(&args.image, &args.target, signer.author(), world, say)
 }
 
 /// Finds the image by digest or in a layout, and lets `say` make statements about it.
 pub(super) fn attach(
     image: &str,
-    source: &SourceArgs,
+    target: &TargetArgs,
     author: Author<'_>,
     world: &World,
     say: impl FnOnce(&mut Signing<'_>) -> Result<Digest, Failure>,
@@ -154,7 +154,7 @@ pub(super) fn attach(
             let (descriptor, ref_name) = layout.find(&image)?;
             let mut served = layout.manifest(&descriptor.digest)?;
             served.media_type = Some(descriptor.media_type);
-            let name = source.as_name.clone().or(ref_name).unwrap_or_else(|| "unnamed".to_owned());
+            let name = target.as_name.clone().or(ref_name).unwrap_or_else(|| "unnamed".to_owned());
             let mut signing = Signing::of(Place::Layout(&mut layout), &served, &name, author, world.now)?;
             (served.digest, say(&mut signing)?)
         }
@@ -164,7 +164,10 @@ pub(super) fn attach(
                     "{reference} is a tag, which may name another image by the time it is signed; write it with @sha256:…"
                 )));
             }
-            let registry = world.registry(&source.registry, source.offline);
+            if target.as_name.is_some() {
+                return Err(Failure::usage("--as names a layout; an image on a registry has its own name"));
+            }
+            let registry = world.registry(&target.registry, target.offline);
             shout(&registry.weakened(|name| world.var(name)));
             let (served, _) = registry.resolve(&reference)?;
             let store = registry.repository(&reference.repository);
@@ -318,7 +321,7 @@ pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
         print(&String::from_utf8_lossy(&record.write()))?;
         return Ok(Exit::Done);
     }
-    let signed = if signer.is_some() { "signed and attested" } else { "not signed: give --key to sign it" };
+    let signed = if signer.is_some() { "signed and attested" } else { "not signed: --key or --keyless signs it" };
     let how = if record.reused { "nothing changed since it was built, so it was not built again:" } else { "built" };
     let expected = match record.expected {
         _ if args.record => "its digest is recorded from now on",
@@ -364,7 +367,10 @@ pub(crate) fn diff(args: &DiffArgs, world: &World) -> Result<Exit, Failure> {
     let platform = args.source.platform.as_ref();
     let subjects = (verify::examine(first.target(), platform)?, verify::examine(second.target(), platform)?);
     let difference = describe::compare((&*first.store, &subjects.0), (&*second.store, &subjects.1))?;
-    let text = if args.json { crate::report::json(&difference) } else { difference.to_string() };
+    let text = match args.json {
+        true => crate::report::json(&difference),
+        false => difference.to_string().lines().map(|line| shown(line) + "\n").collect(),
+    };
     print(&text)?;
     Ok(if difference.is_empty() { Exit::Done } else { Exit::Denied })
 }

@@ -30,9 +30,11 @@ pub(crate) fn rebuild(name: &str, args: &LaunchArgs, world: &World) -> Result<(L
 /// Builds the template as the image was built, and states that it is the same; or says that it is not.
 pub(crate) fn attest(name: &str, args: &AttestArgs, world: &World) -> Result<Exit, Failure> {
     let family = templates::find(name, args.templates_dir.as_deref())?;
-    let signer = Signer::read(&args.author, args.source.offline, world)?;
+    let signer = Signer::read(&args.author, args.target.offline, world)?;
+    let registry = args.target.registry.clone();
+    let inputs = InputArgs { inputs: args.inputs.clone(), registry, ..InputArgs::default() };
     let mut other = None;
-    let done = attach(&args.image, &args.source, signer.author(), world, |signing| {
+    let done = attach(&args.image, &args.target, signer.author(), world, |signing| {
         let (subject, manifest) = signing.image();
         let Manifest::Image(manifest) = manifest else {
             let digest = subject.digest;
@@ -41,12 +43,12 @@ pub(crate) fn attest(name: &str, args: &AttestArgs, world: &World) -> Result<Exi
         let published = subject.digest;
         let is_zstd = manifest.layers.last().is_some_and(|layer| layer.media_type == Compression::Zstd.media_type());
         let request = BuildRequest {
-            platform: args.source.platform.clone().unwrap_or_else(Platform::host),
-            offline: args.source.offline,
+            platform: args.platform.clone().unwrap_or_else(Platform::host),
+            offline: args.target.offline,
             compression: if is_zstd { Compression::Zstd } else { Compression::Gzip },
             ..again(&family, world.cache()?.join("rebuild").join(name))
         };
-        let record = run_build(&request, &InputArgs::default(), world)?;
+        let record = run_build(&request, &inputs, world)?;
         if record.image.digest != published {
             other = Some(record.image.digest);
             return Err(Failure::usage(format!("the rebuild is {}, and not {published}", record.image.digest)));

@@ -18,7 +18,9 @@ use crate::content::Digest;
 use crate::policy::pattern::Pattern;
 use crate::policy::predicate::{ProvenanceRule, SbomRule, ScanRule};
 use crate::policy::signer::{RuleSigner, TrustedSigner};
-use crate::policy::{About, Mode, Policy, PolicyError, Rebuild, Requirement, RootAge, Rule, Withdrawn, root_age};
+use crate::policy::{
+    About, COMMAND_LINE, Mode, Policy, PolicyError, Rebuild, Requirement, RootAge, Rule, Withdrawn, root_age,
+};
 use crate::sigstore::Formats;
 use fields::duration;
 
@@ -91,7 +93,7 @@ fn read_trust(wire: WireTrust) -> Result<RootAge, String> {
 }
 
 pub(super) fn of_signer(signer: TrustedSigner, require: Vec<Requirement>) -> Policy {
-    let origin = "the command line".to_owned();
+    let origin = COMMAND_LINE.to_owned();
     let described = format!("{signer} {}", require.iter().map(Requirement::as_str).collect::<Vec<_>>().join(","));
     let everything = Pattern::parse("**").into_iter().collect();
     let rule = Rule {

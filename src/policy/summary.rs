@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::attestation::summary::Summary;
 use crate::home;
 use crate::policy::verdict::{Status, Verdict};
-use crate::policy::{Policy, Requirement};
+use crate::policy::{BUNDLED, COMMAND_LINE, Policy, Requirement};
 
 /// What is claimed of the build track where provenance was required and verified: that there is some, by a signer whom
 /// the policy names. How isolated its builder is, is nothing that a verdict knows.
@@ -42,6 +42,11 @@ impl Verdict {
 /// A URI for where a policy was read: the name of the file and not its folder, which is nobody else's business. The
 /// digest beside it is what identifies the policy.
 fn policy_uri(origin: &str) -> String {
+    match origin {
+        BUNDLED => return home::bundled_policy(),
+        COMMAND_LINE => return home::command_line_policy(),
+        _ => {}
+    }
     let name = origin.rsplit('/').next().unwrap_or(origin);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let encode = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
@@ -55,7 +60,7 @@ mod tests {
     #[test]
     fn a_policys_uri_is_one_and_names_no_folder() {
         assert_eq!(policy_uri("/home/somebody/policy.toml"), "file:policy.toml");
-        assert_eq!(policy_uri("the policy inside bulla"), "file:the%20policy%20inside%20bulla");
+        assert!(policy_uri(BUNDLED).starts_with("https://") && policy_uri(COMMAND_LINE).starts_with("https://"));
         assert_eq!(policy_uri("a/b c\u{e9}%\n"), "file:b%20c%C3%A9%25%0A");
     }
 }

@@ -115,9 +115,7 @@ impl Artifact {
         if let Some(tag) = tag {
             let other = to.tagged(tag)?.filter(|served| served.digest != digest);
             if let Some(other) = other {
-                let reason = format!("it names {} already; take another tag", other.digest);
-                let place = to.name().to_string();
-                return Err(StoreError::Registry { what: format!("the tag {tag}"), place, reason });
+                return Err(StoreError::TagTaken { tag: tag.to_owned(), there: other.digest });
             }
         }
         let mut published = Published { digest, sent: 0, present: 0 };

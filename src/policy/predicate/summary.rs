@@ -78,7 +78,7 @@ impl SummaryRule {
             Err(Stale::Future(time)) => format!("it was verified at {time}, which the local clock has not reached"),
             Err(Stale::Old(time)) => format!("it was verified at {time}, and the rule asks for at most {wanted}"),
         };
-        Err(refused("summary-too-old", message))
+        Err(Reason { class: Class::Time, code: "summary-too-old", message })
     }
 }
 
