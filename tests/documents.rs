@@ -287,7 +287,7 @@ fn reads_what_it_writes() {
         // The operating system is listed and does not count.
         assert_eq!((summary.count(), summary.packages.len()), (6, 7));
         assert_eq!(summary.described, [image().0]);
-        assert_eq!(summary.root.unwrap().name, "base");
+        assert_eq!(summary.root().unwrap().name, "base");
     }
 }
 

@@ -290,7 +290,8 @@ pub(crate) fn build(args: &BuildArgs, world: &World) -> Result<Exit, Failure> {
     let request = BuildRequest {
         bundled: *bundled,
         parents: &family[1..],
-        fresh: args.fresh,
+        // What was kept is not signed: nothing but this user's own files vouch for it.
+        fresh: args.fresh || signer.is_some(),
         record: args.record,
         platform: args.platform.clone().unwrap_or_else(Platform::host),
         engine: args.builder.clone().map_or_else(|| args.engine.into(), Choice::Builder),

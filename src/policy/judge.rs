@@ -22,11 +22,15 @@ impl Rule {
             let needed = self.threshold(requirement);
             let mut best: Option<(Reason, Digest)> = None;
             let mut met = Vec::new();
+            let mut withdrawn: Vec<(Option<Timestamp>, Reason, Digest)> = Vec::new();
             let candidates = evidence.candidates.iter();
             for Candidate { bundle, .. } in candidates.filter(|one| requirement.asks_for(&one.predicate_type)) {
                 match self.satisfy(requirement, bundle, &evidence.subject, now) {
                     Ok(one) => met.push(one),
                     Err(reason) => {
+                        if reason.code == predicate::NOT_PASSED {
+                            withdrawn.push((stated_time(bundle), reason.clone(), *bundle.digest()));
+                        }
                         verdict.rejections.push(Rejected { digest: *bundle.digest(), reason: reason.clone() });
                         if best.as_ref().is_none_or(|(known, _)| progress(&reason) > progress(known)) {
                             best = Some((reason, *bundle.digest()));
@@ -40,6 +44,14 @@ impl Rule {
             if is_dated(requirement) {
                 // The newest stands for the image. What has no time goes last; what is equal stays in its order.
                 met.sort_by_key(|one| Reverse(one.attestation.signed_at()));
+            }
+            // A verifier that said later that the image fails has taken back what it said before.
+            let last = met.iter().filter_map(|one| predicate::stated_time(one.attestation.statement())).max();
+            if let Some((_, reason, digest)) =
+                withdrawn.into_iter().find(|(time, ..)| time.is_none() || last.is_none() || *time >= last)
+            {
+                met.clear();
+                best = Some((reason, digest));
             }
             let chosen: Vec<&Met> = threshold::distinct(&met).into_iter().map(|place| &met[place]).collect();
             let counted = chosen.len() >= needed;
@@ -231,6 +243,11 @@ impl Rule {
 /// Whether a newer statement of the kind replaces an older one.
 fn is_dated(requirement: &Requirement) -> bool {
     matches!(requirement, Requirement::Provenance | Requirement::Vuln | Requirement::Vsa)
+}
+
+/// When a summary says that it was made: it has been verified, and is asked for no more than that here.
+fn stated_time(bundle: &Bundle) -> Option<Timestamp> {
+    predicate::stated_time(&*bundle.unverified_statement().ok()?)
 }
 
 /// Freshness: at every trusted time, since a rogue authority may have put one of them forward.

@@ -12,7 +12,7 @@ pub(super) use parameters::Expected;
 pub(super) use provenance::ProvenanceRule;
 pub(super) use sbom::SbomRule;
 pub(super) use scan::ScanRule;
-pub(super) use summary::SummaryRule;
+pub(super) use summary::{NOT_PASSED, SummaryRule, stated_time};
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -17,9 +17,16 @@ pub(super) struct PurlPattern {
     kind: String,
     /// Namespace and name: `debian/git`, `@scope/name`.
     path: Pattern,
-    name: Pattern,
     version: Option<Pattern>,
     qualifiers: Vec<(String, Pattern)>,
+    loose: Loose,
+}
+
+/// Namespace and name as registries compare them.
+#[derive(Debug, Clone)]
+struct Loose {
+    path: Pattern,
+    name: Pattern,
 }
 
 impl PurlPattern {
@@ -38,9 +45,12 @@ impl PurlPattern {
             text: text.to_owned(),
             kind: purl.ty().to_owned(),
             path: pattern(&path(&purl))?,
-            name: pattern(purl.name())?,
             version: purl.version().map(pattern).transpose()?,
             qualifiers,
+            loose: Loose {
+                path: pattern(&loose(purl.ty(), &path(&purl)))?,
+                name: pattern(&loose(purl.ty(), purl.name()))?,
+            },
         })
     }
 
@@ -56,11 +66,33 @@ impl PurlPattern {
             && self.qualifiers.iter().all(qualified)
     }
 
+    /// Whether `purl` may name a package that is denied: whatever registries take for the same name, and a version that
+    /// stands beside the purl, or nowhere.
+    pub(super) fn may_cover(&self, purl: &str, version: Option<&str>) -> bool {
+        let Ok(purl) = PackageUrl::from_str(purl) else { return false };
+        let differs = |(key, value): &(String, Pattern)| {
+            purl.qualifiers().get(key.as_str()).is_some_and(|own| !value.matches(own))
+        };
+        self.kind == purl.ty()
+            && self.loose.path.matches(&loose(&self.kind, &path(&purl)))
+            && self.may_have(purl.version().or(version))
+            && !self.qualifiers.iter().any(differs)
+    }
+
     /// Whether it may be a package of which only a name, and perhaps a version, is known.
     pub(super) fn may_be(&self, name: &str, version: Option<&str>) -> bool {
-        let same_name = self.path.matches(name) || self.name.matches(name);
-        let fits = |wanted: &Pattern| version.is_none_or(|own| wanted.matches(own));
-        same_name && self.version.as_ref().is_none_or(fits)
+        let name = loose(&self.kind, name);
+        (self.loose.path.matches(&name) || self.loose.name.matches(&name)) && self.may_have(version)
+    }
+
+    fn may_have(&self, version: Option<&str>) -> bool {
+        let (Some(wanted), Some(own)) = (&self.version, version.map(str::trim)) else { return true };
+        wanted.matches(own) || own.strip_prefix(['v', 'V']).is_some_and(|own| wanted.matches(own))
+    }
+
+    /// Whether it stands for more than one package.
+    pub(super) fn has_stars(&self) -> bool {
+        self.text.contains('*')
     }
 }
 
@@ -68,6 +100,17 @@ impl fmt::Display for PurlPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// A name in which nothing differs that registries hold to be the same: case, and for Python the runs of `-`, `_` and `.`
+/// (PEP 503).
+fn loose(kind: &str, name: &str) -> String {
+    let name = name.trim().to_lowercase();
+    if kind != "pypi" {
+        return name;
+    }
+    let is_mark = |character: char| matches!(character, '-' | '_' | '.');
+    name.split(is_mark).filter(|piece| !piece.is_empty()).collect::<Vec<_>>().join("-")
 }
 
 fn path(purl: &PackageUrl<'_>) -> String {

@@ -1,7 +1,7 @@
 //! How many different signers there are, and which of their attestations to count.
 //!
 //! Different means both: another `[[rule.signer]]`, and another key or certificate identity. So neither the same key
-//! under two entries counts twice, nor two workflows under one entry. Which attestation stands for which entry is an
+//! under two entries counts twice, nor two workflows under one entry, nor one workflow at two refs. Which attestation stands for which entry is an
 //! assignment, found as a maximum matching: taking them as they come could count too few.
 
 use std::collections::BTreeSet;
@@ -30,7 +30,12 @@ fn person(signer: &Signer) -> String {
                 San::Email(_) => "email",
                 San::Other(_) => "other",
             };
-            format!("{}\n{kind}\n{}", identity.issuer, identity.san.as_str())
+            let name = match &identity.san {
+                // A workflow is named with its ref: `…/release.yml@refs/tags/v1`.
+                San::Uri(uri) => uri.rsplit_once('@').map_or(uri.as_str(), |(workflow, _)| workflow),
+                other => other.as_str(),
+            };
+            format!("{}\n{kind}\n{name}", identity.issuer)
         }
     }
 }

@@ -243,24 +243,28 @@ pub(super) fn read(wire: &Wire<'_>, version: String) -> Result<Summary, SbomErro
         }
         level = below;
     }
-    // Some writers list the root among the components too.
-    let is_root = |element: &Element| {
-        root_element.as_ref().is_some_and(|root| {
-            let same_ref = root.id.is_some() && element.id == root.id;
-            let same_purl = !root.package.purls.is_empty() && element.package.purls == root.package.purls;
-            let same_name =
-                (&element.package.name, &element.package.version) == (&root.package.name, &root.package.version);
-            same_ref || same_purl || (same_name && element.package.purls.is_empty())
+    // Some writers list the root among the components too. Its reference alone makes nothing the root: whatever has
+    // another purl or name is another thing.
+    let is_root = |package: &SbomPackage| {
+        root_element.as_ref().is_some_and(|Element { package: root, .. }| match package.purls.as_slice() {
+            [] => (&package.name, &package.version) == (&root.name, &root.version),
+            purls => purls == root.purls,
         })
     };
-    let (again, rest): (Vec<_>, Vec<_>) = elements.into_iter().partition(is_root);
-    let digests = root_element.iter().chain(&again).flat_map(Element::stated).collect::<BTreeSet<_>>();
+    for element in &mut elements {
+        element.package.is_root = is_root(&element.package);
+    }
+    if let Some(mut root) = root_element {
+        root.package.is_root = true;
+        elements.insert(0, root);
+    }
+    let described = elements.iter().filter(|element| element.package.is_root).flat_map(Element::stated);
+    let described: BTreeSet<_> = described.collect();
     Ok(Summary {
         format,
         version,
-        root: root_element.map(|element| element.package),
-        packages: rest.into_iter().map(|element| element.package).collect(),
-        described: digests.into_iter().collect(),
+        described: described.into_iter().collect(),
+        packages: elements.into_iter().map(|element| element.package).collect(),
     })
 }
 
@@ -288,8 +292,9 @@ fn element(wire: &WireComponent<'_>) -> Result<Element, SbomError> {
         id: wire.bom_ref.clone(),
         digests,
         package: SbomPackage {
-            counts: !matches!(wire.kind.as_str(), "operating-system" | "file" | "container")
+            is_software: !matches!(wire.kind.as_str(), "operating-system" | "file" | "container")
                 && !purls.iter().any(|purl| is_image(purl)),
+            is_root: false,
             name,
             version: wire.version.clone(),
             purls,

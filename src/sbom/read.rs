@@ -80,8 +80,10 @@ pub struct SbomPackage {
     pub purls: Vec<String>,
     /// Every licence that is said of it, declared or concluded: expressions, ids or names.
     pub licences: Vec<String>,
-    /// Whether it is software in the image: false for operating systems, files and images.
-    pub counts: bool,
+    /// Whether it is software: false for operating systems, files and images.
+    pub is_software: bool,
+    /// Whether it is what the document is about.
+    pub is_root: bool,
 }
 
 /// What a document says, as far as policies ask.
@@ -91,9 +93,7 @@ pub struct Summary {
     pub format: Format,
     /// The format's version: `2.3`, `1.6`.
     pub version: String,
-    /// What the document is about, where it says one thing.
-    pub root: Option<SbomPackage>,
-    /// Everything else in it.
+    /// Everything in it, what it is about included: a rule that denies a package denies it there too.
     pub packages: Vec<SbomPackage>,
     /// The digests that the document gives for what it is about, in whatever field; sorted, each once. A judge accepts
     /// the document only for an image that all of them name: by index, manifest or config.
@@ -101,10 +101,15 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// How many different packages there are, the root not among them. Zero is an empty SBOM.
+    /// How many different packages there are, what the document is about not among them. Zero is an empty SBOM.
     pub fn count(&self) -> usize {
-        let distinct: BTreeSet<_> = self.packages.iter().filter(|package| package.counts).collect();
-        distinct.len()
+        let counted = |package: &&SbomPackage| package.is_software && !package.is_root;
+        self.packages.iter().filter(counted).collect::<BTreeSet<_>>().len()
+    }
+
+    /// What the document is about, as it is said first.
+    pub fn root(&self) -> Option<&SbomPackage> {
+        self.packages.iter().find(|package| package.is_root)
     }
 }
 

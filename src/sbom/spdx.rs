@@ -289,8 +289,11 @@ pub(super) fn read(wire: &Wire<'_>, version: String) -> Result<Summary, SbomErro
             id: Some(wire.spdx_id),
             digests,
             package: SbomPackage {
-                counts: !matches!(purpose.as_str(), "OPERATING-SYSTEM" | "OPERATING_SYSTEM" | "FILE" | "CONTAINER")
-                    && !purls.iter().any(|purl| is_image(purl)),
+                is_software: !matches!(
+                    purpose.as_str(),
+                    "OPERATING-SYSTEM" | "OPERATING_SYSTEM" | "FILE" | "CONTAINER"
+                ) && !purls.iter().any(|purl| is_image(purl)),
+                is_root: false,
                 name: wire.name,
                 version: wire.version_info,
                 purls,
@@ -303,20 +306,22 @@ pub(super) fn read(wire: &Wire<'_>, version: String) -> Result<Summary, SbomErro
     if let ([only], true) = (packages.as_slice(), roots.is_empty()) {
         roots.extend(only.id.clone());
     }
-    // A document that describes several things at once is about its one image, or is a mere list of packages.
-    let described = packages.iter().filter(|element| element.id.as_ref().is_some_and(|id| roots.contains(id))).count();
-    let is_root = |element: &Read| {
-        let is_described = element.id.as_ref().is_some_and(|id| roots.contains(id));
-        is_described && (described == 1 || !element.package.counts)
-    };
-    let (mut root, rest): (Vec<_>, Vec<_>) = packages.into_iter().partition(is_root);
-    let digests = root.iter().flat_map(Read::stated).collect::<BTreeSet<_>>();
-    let root = if root.len() == 1 { root.pop() } else { None };
+    // A document that describes several things at once is about its one image, or is a mere list of packages: those
+    // have purls, and their digests are those of their archives.
+    let is_described = |element: &Read| element.id.as_ref().is_some_and(|id| roots.contains(id));
+    let alone = packages.iter().filter(|element| is_described(element)).count() == 1;
+    let mut described = BTreeSet::new();
+    for element in &mut packages {
+        let is_described = is_described(element);
+        element.package.is_root = is_described && (alone || !element.package.is_software);
+        if element.package.is_root || (is_described && element.package.purls.is_empty()) {
+            described.extend(element.stated());
+        }
+    }
     Ok(Summary {
         format,
         version,
-        root: root.map(|element| element.package),
-        packages: rest.into_iter().map(|element| element.package).collect(),
-        described: digests.into_iter().collect(),
+        packages: packages.into_iter().map(|element| element.package).collect(),
+        described: described.into_iter().collect(),
     })
 }

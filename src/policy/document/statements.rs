@@ -65,13 +65,25 @@ impl WireProvenance {
         Ok(ProvenanceRule {
             builder_id: self.builder_id.map_or(Ok(Vec::new()), |list| patterns("provenance.builder-id", &list))?,
             build_type: self.build_type.map_or(Ok(Vec::new()), |list| texts("provenance.build-type", list))?,
-            source: self.source.map(|source| text("provenance.source", source)).transpose()?,
+            source: self.source.map(source).transpose()?,
             external_parameters: self.external_parameters.map(|table| members(table, PARAMETERS)).transpose()?,
             present: resources("provenance.dependencies.present", dependencies.present)?,
             allow: resources("provenance.dependencies.allow", dependencies.allow)?,
             max_age: self.max_age.map(|age| duration("provenance.max-age", &age)).transpose()?,
             ..ProvenanceRule::default()
         })
+    }
+}
+
+/// The address of a repository: what a user, or a ref, would add is nothing that provenance can be held to.
+fn source(written: String) -> Result<String, String> {
+    let written = text("provenance.source", written)?;
+    match written.split_once("://") {
+        Some((_, rest)) if rest.contains('/') && !rest.contains('@') => Ok(written),
+        _ => Err(format!(
+            "provenance.source: {written:?} is not the address of a repository, without user and ref, such as \
+             git+https://github.com/acme/templates"
+        )),
     }
 }
 

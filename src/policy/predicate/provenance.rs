@@ -126,9 +126,11 @@ pub(super) fn without_ref(uri: &str) -> &str {
 /// The repository, and the ref where there is one.
 pub(super) fn split_ref(uri: &str) -> (&str, Option<&str>) {
     let uri = uri.strip_prefix("git+").unwrap_or(uri);
-    let path = uri.find("://").map_or(0, |scheme| scheme + 3);
-    let (uri, git_ref) = match uri[path..].find('@') {
-        Some(at) => (&uri[..path + at], Some(&uri[path + at + 1..])),
+    // Only a path can end in a ref: before it, `@` comes after a user, and what is not `scheme://host/path` has none.
+    let authority = uri.find("://").map(|scheme| scheme + 3);
+    let path = authority.and_then(|start| uri[start..].find('/').map(|slash| start + slash));
+    let (uri, git_ref) = match path.and_then(|path| uri[path..].find('@').map(|at| path + at)) {
+        Some(at) => (&uri[..at], Some(&uri[at + 1..])),
         None => (uri, None),
     };
     (uri.strip_suffix(".git").unwrap_or(uri), git_ref)

@@ -66,8 +66,10 @@ impl SbomRule {
         }
         let version = package.version.as_deref();
         let is = |denied: &&PurlPattern| match package.purls.as_slice() {
+            // An image has a name of its own, and is no package because stars would fit it.
+            [] if package.is_root && denied.has_stars() => false,
             [] => denied.may_be(&package.name, version),
-            purls => purls.iter().any(|purl| denied.covers(purl)),
+            purls => purls.iter().any(|purl| denied.may_cover(purl, version)),
         };
         match self.deny.iter().find(is) {
             Some(denied) => {
@@ -81,7 +83,7 @@ impl SbomRule {
 
     fn check_licences(&self, summary: &Summary) -> Result<(), Reason> {
         let mut allowed = BTreeSet::new();
-        for package in summary.packages.iter().chain(&summary.root) {
+        for package in &summary.packages {
             for said in &package.licences {
                 if self.deny_licences.is_empty() || !allowed.insert(said) {
                     continue;
