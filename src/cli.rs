@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Lock(LockArgs),
     /// Make a template of your own, to be changed, locked and built
     Init(InitArgs),
-    /// Sign an image: a statement that this key vouches for its digest
+    /// Sign an image: a statement that you vouch for its digest
     Sign(SignArgs),
     /// Attach a signed statement about an image
     Attest(AttestArgs),
@@ -58,13 +58,13 @@ pub(crate) enum Command {
     Sbom(SbomArgs),
     /// Compare two images path by path
     Diff(DiffArgs),
-    /// Make signing keys
+    /// Make and read signing keys
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Look at policies
+    /// Check, explain, test and sign policies
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// Look at what signatures are believed on the word of, and renew it
+    /// Show and renew the trust roots on whose word signatures are believed
     #[command(subcommand)]
     Trust(TrustCommand),
     /// Say what on this machine bulla can use

@@ -144,7 +144,7 @@ impl Host {
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// None works here.
-    #[error("no engine can build here:\n{}", .0.join("\n"))]
+    #[error("no engine can build here: install docker, buildah or podman, or see what each of them lacks:\n{}", .0.join("\n"))]
     None(Vec<String>),
     /// The build ended badly, or its output could not be had.
     #[error(transparent)]

@@ -31,7 +31,7 @@ pub enum SignerError {
     #[error("this is not a private key that can be used: {0}")]
     KeyFile(String),
     /// The passphrase does not open the key, or the key was changed.
-    #[error("the passphrase does not open this private key")]
+    #[error("the passphrase does not open this private key: it is the one in BULLA_KEY_PASSWORD, or was typed")]
     Passphrase,
     /// The key is not usable as a public one.
     #[error(transparent)]

@@ -9,11 +9,13 @@ use crate::place::Place;
 use crate::{blocks, pages, read};
 
 /// Commands of `sh` blocks, the file that runs them, and the line there.
-const ELSEWHERE: [(&str, &str, &str); 9] = [
+const ELSEWHERE: [(&str, &str, &str); 11] = [
     ("make quickstart", "Makefile", "scripts/quickstart.sh"),
     ("make test", ".ci/run", "make test"),
     ("make lint", ".ci/run", "make lint"),
     ("make bench", "Makefile", "$(CARGO) bench --locked"),
+    ("make fuzz", ".github/workflows/ci.yml", "make fuzz RUNS="),
+    ("make mutants", "Makefile", "$(CARGO) mutants"),
     ("bulla fetch base", "scripts/quickstart.sh", "bulla fetch \"$template\""),
     ("bulla build base ", "scripts/quickstart.sh", "bulla build \"$template\""),
     ("bulla launch ", "scripts/quickstart.sh", "bulla launch \"$image\""),
