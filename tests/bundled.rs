@@ -120,7 +120,8 @@ fn every_image_says_its_name_and_licence_and_has_a_recorded_digest() {
         let label = |key: &str| template.manifest.labels.get(&format!("org.opencontainers.image.{key}"));
         assert_eq!(label("title"), Some(name));
         assert!(label("licenses").is_some_and(|licence| !licence.is_empty()), "{name}");
-        let digests = template.digests().unwrap().unwrap_or_else(|| panic!("{name}: run `bulla build {name} --record`"));
+        let digests =
+            template.digests().unwrap().unwrap_or_else(|| panic!("{name}: run `bulla build {name} --record`"));
         let amd64: Platform = "linux/amd64".parse().unwrap();
         let recorded: Option<Digest> = digests.expected(&lock.digest(), RULES, &amd64);
         assert!(recorded.is_some(), "{name}: its digest is of another lock: run `bulla build {name} --record`");

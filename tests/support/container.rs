@@ -13,7 +13,7 @@ use bulla::adapters::engine::{Choice, EngineError, Host};
 use bulla::adapters::inputs::Inputs;
 use bulla::adapters::layout::Layout;
 use bulla::adapters::runtime::{Kind, Runtime};
-use bulla::adapters::sources::{Access, Mirrors};
+use bulla::adapters::sources::{Access, HostClients, Mirrors};
 use bulla::adapters::templates::{self, Found};
 use bulla::adapters::unwatched;
 use bulla::build::{self, BuildError, BuildRecord, BuildRequest, World};
@@ -39,7 +39,9 @@ pub(crate) struct Image {
 /// The image of a bundled template, or nothing, with the reason printed, where it cannot be built here.
 pub(crate) fn image(name: &str, daemon: &Dockerd) -> Option<Image> {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
-    let inputs = Inputs::new(&cache).with_mirrors(Mirrors::of_host(Path::new("/etc/apt")), Access::of_host());
+    let inputs = Inputs::new(&cache)
+        .with_mirrors(Mirrors::of_host(Path::new("/etc/apt")), Access::of_host())
+        .with_host_clients(HostClients::from_env(|name| std::env::var_os(name)));
     let family = templates::find(name, None).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("image");
