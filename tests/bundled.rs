@@ -1,8 +1,6 @@
 //! What every template inside bulla has to be, told from its files alone: no network, no engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test they are the failure")]
 
-use std::path::Path;
-
 use bulla::adapters::templates;
 use bulla::content::Digest;
 use bulla::dockerfile::Dockerfile;
@@ -129,13 +127,11 @@ fn every_image_says_its_name_and_licence_and_has_a_recorded_digest() {
 }
 
 #[test]
-fn every_bundled_template_is_released_and_has_a_smoke_test() {
+fn every_bundled_template_has_a_smoke_test() {
     let names = Template::bundled_names();
-    assert_eq!(names, ["base", "claude", "codex", "opencode", "socket-proxy"], "add the new one to tests/agents.rs");
-    let workflow = Path::new(env!("CARGO_MANIFEST_DIR")).join(".github/workflows/release.yml");
-    let Ok(workflow) = std::fs::read_to_string(workflow) else {
-        return println!("skipped: what a release publishes (its workflow is not here)");
-    };
-    let matrix = format!("template: [{}]", names.join(", "));
-    assert!(workflow.contains(&matrix), "the workflow's matrix is not: {matrix}");
+    assert_eq!(
+        names,
+        ["base", "claude", "codex", "opencode", "socket-proxy"],
+        "the new one: tests/agents.rs or smoke.rs"
+    );
 }
