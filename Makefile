@@ -5,7 +5,7 @@ CARGO ?= cargo
 CARGO_DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart setup test interop reprotest lint fmt clippy deny docs bench audit-deps fuzz mutants
+.PHONY: help quickstart setup test smoke interop reprotest lint fmt clippy deny docs bench audit-deps fuzz mutants
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,8 +16,11 @@ quickstart: ## Install what is missing, build bulla and run the whole story in a
 setup: ## Install what the tests need (Debian, Ubuntu); what cannot be installed is skipped in the tests
 	@scripts/setup.sh test
 
-test: setup ## Run every test, with those in the documentation
+test: setup ## Run every test, with those in the documentation, but the two of `smoke` that fetch the biggest agents
 	$(CARGO) test --locked
+
+smoke: setup ## Build every bundled template and run it in a container
+	$(CARGO) test --locked --test smoke --test agents -- --include-ignored
 
 interop: ## Bring the Sigstore clients of others here, and test with them in both directions
 	@scripts/interop.sh

@@ -1,138 +1,21 @@
-//! Every bundled template as a real image in a real container: built, loaded, run as its own user and as another, with
-//! a read-only root and what its launch section gives it.
-//!
-//! Inputs and finished images are kept in the target folder from one run to the next.
+//! Templates without an agent as real images in a real container: built, loaded, run as their own user and as another,
+//! with a read-only root and what their launch section gives them. Those with one are in `agents.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test they are the failure")]
 
+#[path = "support/container.rs"]
+mod container;
 #[path = "support/dockerd.rs"]
 mod dockerd;
 
-use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::path::Path;
+use std::process::Output;
 use std::time::{Duration, Instant};
 
-use bulla::adapters::engine::{Choice, EngineError, Host};
-use bulla::adapters::inputs::Inputs;
-use bulla::adapters::layout::Layout;
-use bulla::adapters::runtime::{Kind, Runtime};
-use bulla::adapters::sources::{Access, Mirrors};
-use bulla::adapters::templates::{self, Found};
 use bulla::adapters::unwatched;
-use bulla::build::{self, BuildError, BuildRecord, BuildRequest, World};
-use bulla::launch::{self, Profile, Ready, Request, Variables};
-use bulla::oci::Platform;
-use bulla::policy::verdict::{AdmittedImage, Subject};
-use bulla::policy::{Evidence, Origin, Policy};
-use bulla::template::Template;
+use bulla::launch::Ready;
+use container::{admitted, image, launched, runtime, said};
 use dockerd::Dockerd;
-use tempfile::TempDir;
-
-struct Image {
-    family: Vec<Found>,
-    record: BuildRecord,
-    layout: Layout,
-    _folder: TempDir,
-}
-
-/// The image of a bundled template, or nothing, with the reason printed, where it cannot be built here.
-fn image(name: &str, daemon: &Dockerd) -> Option<Image> {
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
-    let inputs = Inputs::new(&cache).with_mirrors(Mirrors::of_host(Path::new("/etc/apt")), Access::of_host());
-    let family = templates::find(name, None).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let output = folder.path().join("image");
-    let (work, finished): (PathBuf, PathBuf) = (folder.path().join("work"), cache.join("images"));
-    for choice in [Choice::Buildah, Choice::Docker] {
-        let address = OsString::from(daemon.host());
-        let host =
-            Host::from_env(|name| if name == "DOCKER_HOST" { Some(address.clone()) } else { std::env::var_os(name) });
-        let world =
-            World { inputs: &inputs, host: &host, work: &work, finished: Some(&finished), progress: &unwatched };
-        let request = BuildRequest {
-            parents: &family[1..],
-            engine: choice,
-            ..BuildRequest::new(&family[0].template, output.clone())
-        };
-        match build::build(&request, &world) {
-            Ok(record) => {
-                println!("{name}: {} ({:?}, reused: {})", record.image.digest, record.expected, record.reused);
-                let layout = Layout::open(&output).unwrap();
-                return Some(Image { family, record, layout, _folder: folder });
-            }
-            Err(BuildError::Engine(EngineError::None(reasons))) => println!("{name}: {reasons:?}"),
-            Err(BuildError::Inputs(error)) => {
-                println!("skipped: {name} in a container: its inputs cannot be had here: {error}");
-                return None;
-            }
-            Err(error) => panic!("{name}: {error}"),
-        }
-    }
-    println!("skipped: {name} in a container (no engine builds here)");
-    None
-}
-
-/// Judged by a policy that lets local rebuilds be launched.
-fn admitted(image: &Image) -> AdmittedImage {
-    let policy = "version = 1\n[[rule]]\nimages = [\"**\"]\nrequire = [\"signature\"]\nrebuild = \"allow\"\n\
-        [[rule.signer]]\nissuer = \"https://issuer.test\"\nidentity = \"https://issuer.test/x\"\n";
-    let policy = Policy::parse(policy, "test", &|name| Err(format!("{name} does not exist"))).unwrap();
-    let subject = Subject {
-        name: "oci/unnamed".to_owned(),
-        reference: None,
-        digest: image.record.image.digest,
-        manifest: image.record.image.digest,
-        config: image.record.image.config,
-        platform: Platform::host(),
-    };
-    let evidence = Evidence {
-        subject,
-        origin: Origin::Rebuilt { published: None },
-        candidates: Vec::new(),
-        rejected: Vec::new(),
-        passed_over: Vec::new(),
-        legacy: Vec::new(),
-    };
-    policy.evaluate(&evidence, jiff::Timestamp::UNIX_EPOCH).unwrap().launchable().unwrap()
-}
-
-fn runtime(daemon: &Dockerd) -> Runtime {
-    let address = OsString::from(daemon.host());
-    Runtime::find(Some(Kind::Docker), |name| match name {
-        "DOCKER_HOST" => Some(address.clone()),
-        "PATH" | "HOME" => std::env::var_os(name),
-        _ => None,
-    })
-    .unwrap()
-}
-
-/// Runs a command in a container as `bulla launch` would on the machine of this user.
-fn launched(image: &Image, daemon: &Dockerd, host_user: (u32, u32), script: &str) -> Output {
-    let (runtime, admitted) = (runtime(daemon), admitted(image));
-    let held = Ready::read(&admitted, &image.layout).unwrap().hold(&runtime, &image.layout, &unwatched).unwrap();
-    let profile =
-        Profile { network: bulla::template::Network::None, ..Profile::from(&image.family[0].template.manifest) };
-    let cmd = ["sh", "-euc", script].map(OsString::from);
-    let request = Request {
-        profile: &profile,
-        host_user,
-        workspace: None,
-        variables: &Variables::default(),
-        interactive: false,
-        terminal: false,
-        cmd: &cmd,
-    };
-    let plan = launch::plan(&admitted, &held, &runtime, &request).unwrap();
-    plan.invocation().command().stdin(Stdio::null()).output().unwrap()
-}
-
-#[track_caller]
-fn said(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{}: {text}", output.status);
-    text
-}
 
 #[test]
 fn base_works_as_its_own_user_and_as_any_other() {
@@ -229,9 +112,4 @@ fn socket_proxy_filters_a_real_engine_and_says_when_it_is_gone() {
 fn launched_program(daemon: &Dockerd, id: &str, args: &[&str]) -> Output {
     let words = ["run", "--rm", "--read-only", "--network", "none", "--entrypoint", "/usr/sbin/haproxy", id];
     daemon.docker(&[&words[..], args].concat()).output().unwrap()
-}
-
-#[test]
-fn every_bundled_template_has_a_smoke_test() {
-    assert_eq!(Template::bundled_names(), ["base", "socket-proxy"], "add the new one to this file");
 }

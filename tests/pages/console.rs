@@ -9,9 +9,10 @@ use crate::place::Place;
 use crate::{blocks, pages, read};
 
 /// Commands of `sh` blocks, the file that runs them, and the line there.
-const ELSEWHERE: [(&str, &str, &str); 11] = [
+const ELSEWHERE: [(&str, &str, &str); 12] = [
     ("make quickstart", "Makefile", "scripts/quickstart.sh"),
     ("make test", ".ci/run", "make test"),
+    ("make smoke", ".github/workflows/ci.yml", "make smoke"),
     ("make lint", ".ci/run", "make lint"),
     ("make bench", "Makefile", "$(CARGO) bench --locked"),
     ("make fuzz", ".github/workflows/ci.yml", "make fuzz RUNS="),
