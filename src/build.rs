@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Read};
 use std::path::{Path, PathBuf};
 
-use ground::{Ground, Open};
+use ground::Ground;
 
 pub use documents::{DOCUMENTS, OWN_DEPENDENCIES};
 pub use record::{
@@ -26,7 +26,7 @@ use crate::adapters::inputs::{Inputs, InputsError};
 use crate::adapters::layout::LayoutWriter;
 use crate::adapters::state::{self, StateError};
 use crate::adapters::templates::Found;
-use crate::adapters::{Event, Progress, StoreError};
+use crate::adapters::{Event, Open, Progress, StoreError};
 use crate::class::{Class, Classified};
 use crate::content::Digest;
 use crate::describe;

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::adapters::Store as _;
 use crate::adapters::layout::Layout;
 use crate::adapters::state;
 use crate::class::{Class, Classified};
@@ -157,11 +156,7 @@ impl Case {
             Given::Layout { dir, digest } => {
                 let image = digest.map_or(LayoutImage::Only, LayoutImage::Digest);
                 let layout = Layout::open(&folder.join(dir)).map_err(|error| failed(error.to_string()))?;
-                let root = layout.find(&image).and_then(|(descriptor, _)| {
-                    let served = layout.manifest(&descriptor.digest)?;
-                    Ok(crate::adapters::Served { media_type: Some(descriptor.media_type), ..served })
-                });
-                let root = root.map_err(|error| failed(error.to_string()))?;
+                let (root, _) = layout.image(&image).map_err(|error| failed(error.to_string()))?;
                 let target = Target { store: &layout, root, name: self.image.clone(), reference: None };
                 verify::verify(target, Some(&self.platform), policy, &[], self.time)
             }

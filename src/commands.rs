@@ -208,9 +208,7 @@ fn open_layout(
     question: &mut Question,
 ) -> Result<Opened, Failure> {
     let layout = Layout::open(dir)?;
-    let (descriptor, ref_name) = layout.find(image)?;
-    let mut root = layout.manifest(&descriptor.digest)?;
-    root.media_type = Some(descriptor.media_type);
+    let (root, ref_name) = layout.image(image)?;
     let name = match &source.as_name {
         Some(name) => {
             question.unsafe_options.push(format!("--as {name}"));

@@ -370,14 +370,7 @@ mod tests {
             config: Digest::of(b"config"),
             platform: Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None },
         };
-        let evidence = Evidence {
-            subject,
-            origin: Origin::Rebuilt { published: None },
-            candidates: Vec::new(),
-            rejected: Vec::new(),
-            passed_over: Vec::new(),
-            legacy: Vec::new(),
-        };
+        let evidence = Evidence::of(subject, Origin::Rebuilt { published: None });
         policy.evaluate(&evidence, jiff::Timestamp::UNIX_EPOCH).unwrap().launchable().unwrap()
     }
 

@@ -51,14 +51,7 @@ fn evidence(bundles: &[Vec<u8>]) -> Evidence {
         let predicate_type = bundle.unverified_statement().unwrap().predicate_type.clone();
         Candidate { bundle, predicate_type }
     };
-    Evidence {
-        subject: subject(),
-        origin: Origin::Published,
-        candidates: bundles.iter().map(candidate).collect(),
-        rejected: Vec::new(),
-        passed_over: Vec::new(),
-        legacy: Vec::new(),
-    }
+    Evidence { candidates: bundles.iter().map(candidate).collect(), ..Evidence::of(subject(), Origin::Published) }
 }
 
 fn signer() -> Signer {

@@ -7,7 +7,7 @@ use bulla::adapters::layout::Layout;
 use bulla::adapters::signer::{Author, KeyKind, PrivateKey};
 use bulla::adapters::state;
 use bulla::adapters::templates::{self, Found};
-use bulla::adapters::{Event, Store as _};
+use bulla::adapters::Event;
 use bulla::attestation::predicate_types;
 use bulla::build::{self, BuildRecord, BuildRequest, Expected};
 use bulla::class::Class;
@@ -151,9 +151,7 @@ pub(super) fn attach(
     let (digest, bundle) = match parse_image(image)? {
         ImageName::Layout { dir, image } => {
             let mut layout = Layout::open(&dir)?;
-            let (descriptor, ref_name) = layout.find(&image)?;
-            let mut served = layout.manifest(&descriptor.digest)?;
-            served.media_type = Some(descriptor.media_type);
+            let (served, ref_name) = layout.image(&image)?;
             let name = source.as_name.clone().or(ref_name).unwrap_or_else(|| "unnamed".to_owned());
             let mut signing = Signing::of(Place::Layout(&mut layout), &served, &name, author, world.now)?;
             (served.digest, say(&mut signing)?)
