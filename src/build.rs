@@ -337,7 +337,6 @@ impl Build<'_> {
             tag: format!("localhost/bulla-build:{}", place.word()),
             platform: request.platform.clone(),
             source_date_epoch: epoch,
-            labels: BTreeMap::new(),
         };
         let raw = engine.build(&job, world.progress)?;
         (world.progress)(Event::Step("writing the canonical image"));

@@ -184,7 +184,7 @@ pub struct Described<'a> {
     /// The digest of the image's manifest.
     pub digest: &'a Digest,
     /// Its platform.
-    pub platform: Option<&'a Platform>,
+    pub platform: &'a Platform,
     /// Creation time in seconds since 1970; the build's source-date-epoch.
     pub created: i64,
     /// The writing program's name.
@@ -197,7 +197,7 @@ impl<'a> Described<'a> {
     /// An image, described by this version of bulla.
     pub fn new(name: &'a str, digest: &'a Digest, platform: &'a Platform, created: i64) -> Self {
         let (tool, tool_version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
-        Self { name, digest, platform: Some(platform), created, tool, tool_version }
+        Self { name, digest, platform, created, tool, tool_version }
     }
 }
 

@@ -3,10 +3,10 @@
 use std::io;
 
 use super::{BuildError, BuildRequest, World, build};
-use crate::adapters::{self, Open, Store};
 use crate::adapters::engine::{Workplace, context};
 use crate::adapters::layout::Layout;
 use crate::adapters::templates::Found;
+use crate::adapters::{self, Open, Store};
 use crate::content::{Digest, limits};
 use crate::home;
 use crate::oci::normalize::{self, Base, Source};

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use bulla::adapters::Event;
 use bulla::adapters::engine::{self, Choice, Host, Workplace};
 use bulla::adapters::layout::Layout;
 use bulla::adapters::signer::{Author, KeyKind, PrivateKey};
 use bulla::adapters::state;
 use bulla::adapters::templates::{self, Found};
-use bulla::adapters::Event;
 use bulla::attestation::predicate_types;
 use bulla::build::{self, BuildRecord, BuildRequest, Expected};
 use bulla::class::Class;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::sigstore::{San, Signer, VerifiedAttestation};
+use crate::sigstore::{Signer, VerifiedAttestation};
 
 /// An attestation that holds, and the entries of the rule's signers whose it is.
 pub(super) struct Met {
@@ -25,12 +25,7 @@ fn person(signer: &Signer) -> String {
     match signer {
         Signer::Key { fingerprint } => fingerprint.to_string(),
         Signer::Certificate(identity) => {
-            let kind = match identity.san {
-                San::Uri(_) => "uri",
-                San::Email(_) => "email",
-                San::Other(_) => "other",
-            };
-            format!("{}\n{kind}\n{}", identity.issuer, identity.san.as_str())
+            format!("{}\n{}\n{}", identity.issuer, identity.san.kind(), identity.san.as_str())
         }
     }
 }

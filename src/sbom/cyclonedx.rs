@@ -130,8 +130,7 @@ impl<'a> Component<'a> {
 
 fn image<'a>(described: &Described<'a>) -> Component<'a> {
     let digest = described.digest.to_string();
-    let architecture = described.platform.map(|platform| platform.architecture.as_str());
-    let purl = purl::image(described.name, &digest, architecture);
+    let purl = purl::image(described.name, &digest, &described.platform.architecture);
     Component {
         bom_ref: Some(purl.clone()),
         version: Some(digest),

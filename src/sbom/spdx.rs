@@ -125,13 +125,12 @@ pub fn write(inventory: &Inventory, described: &Described<'_>) -> Vec<u8> {
 
 fn image<'a>(described: &Described<'a>) -> Element<'a> {
     let digest = described.digest.to_string();
-    let architecture = described.platform.map(|platform| platform.architecture.as_str());
     Element {
         name: described.name,
         spdx_id: IMAGE.to_owned(),
         checksums: Some([Checksum { algorithm: "SHA256", checksum_value: described.digest.hex() }]),
         primary_package_purpose: Some("CONTAINER"),
-        external_refs: Some(purl_ref(purl::image(described.name, &digest, architecture))),
+        external_refs: Some(purl_ref(purl::image(described.name, &digest, &described.platform.architecture))),
         version_info: Some(digest),
         source_info: None,
         ..Element::default()

@@ -98,9 +98,7 @@ impl Keyless {
     }
 }
 
-/// Signs a Statement v1 in the name of the token's owner and returns a bundle v0.3, which our own judge has accepted
-/// by `root`.
-pub fn sign_statement(
+fn sign_statement(
     statement: &[u8],
     services: &Services,
     token: Token,
