@@ -209,7 +209,7 @@ impl Classified for BuildError {
 
 /// Builds a template's image for one platform and leaves it, described but unsigned, in `request.output`.
 pub fn build(request: &BuildRequest<'_>, world: &World<'_>) -> Result<BuildRecord, BuildError> {
-    let locks = lock::locked_over(request.template, request.parents, &request.platform)?;
+    let locks = lock::locked(request.template, request.parents, &request.platform)?;
     let lock = &locks[0];
     let dockerfile = Dockerfile::scan(request.template.dockerfile());
     dockerfile.check(&format!("images/{}/Dockerfile", request.template.name), &[])?;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::adapters::layout::Layout;
 use crate::adapters::state;
 use crate::class::{Class, Classified};
-use crate::content::{Digest, limits};
+use crate::content::{Digest, limits, parse_toml};
 use crate::oci::Platform;
 use crate::policy::Policy;
 use crate::policy::verdict::{Status, Subject, Verdict};
@@ -114,7 +114,7 @@ impl From<&Verdict> for Outcome {
 /// Reads a file of cases; `origin` names it in messages.
 pub fn parse(text: &str, origin: &str) -> Result<Cases, CasesError> {
     let malformed = |reason: String| CasesError::Malformed { origin: origin.to_owned(), reason };
-    let wire: WireCases = toml::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    let wire: WireCases = parse_toml(text).map_err(|error| malformed(error.to_string()))?;
     if wire.version != 1 {
         return Err(malformed(format!("version {} is not known; this bulla reads version 1", wire.version)));
     }

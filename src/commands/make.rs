@@ -22,7 +22,9 @@ use bulla::template::digests;
 use bulla::{describe, home, verify};
 
 use super::author::Signer;
-use super::{Opened, World, has_terminal, inputs, open, parse_image, print, provenance, rebuild, shout, tell};
+use super::{
+    Opened, World, has_terminal, inputs, open, parse_image, print, provenance, rebuild, shout, tell, typed_file,
+};
 use crate::cli::{
     AttestArgs, BuildArgs, CompressionName, CopyArgs, DiffArgs, EngineName, InputArgs, KeyType, PublishArgs, SbomArgs,
     SbomForm, SignArgs, SourceArgs,
@@ -133,8 +135,7 @@ pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> 
             )));
         }
     };
-    let predicate =
-        state::read_file(file, bulla::sbom::limits::DOCUMENT).map_err(|error| Failure::usage(error.to_string()))?;
+    let predicate = typed_file(file, bulla::sbom::limits::DOCUMENT)?;
     let signer = Signer::read(&args.author, args.source.offline, world)?;
     let say = |signing: &mut Signing<'_>| Ok(signing.attest(predicate_type, &predicate)?);
     attach(&args.image, &args.source, signer.author(), world, say)
@@ -162,8 +163,7 @@ pub(super) fn attach(
                     "{reference} is a tag, which may name another image by the time it is signed; write it with @sha256:…"
                 )));
             }
-            let registry = world.registry(&source.registry, source.offline);
-            shout(&registry.weakened(|name| world.var(name)));
+            let registry = world.registry_aloud(&source.registry, source.offline);
             let (served, _) = registry.resolve(&reference)?;
             let store = registry.repository(&reference.repository);
             let name = reference.repository.to_string();
@@ -184,8 +184,7 @@ pub(crate) fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure
     };
     let to: Reference = args.to.parse()?;
     let layout = Layout::open(&dir)?;
-    let registry = world.registry(&args.registry, false);
-    shout(&registry.weakened(|name| world.var(name)));
+    let registry = world.registry_aloud(&args.registry, false);
     let line = Line::new();
     let options = PublishOptions { move_tag: args.move_tag, allow_unattested: args.allow_unattested };
     let published = publish::publish(&layout, &image, &to, options, &registry, &|event| line.show(event))?;

@@ -30,8 +30,11 @@ pub(crate) static BASE: LazyLock<Option<(Template, TempDir)>> = LazyLock::new(||
     let template = Template::bundled("base").unwrap();
     let platform = Platform::host();
     let fetch = |template: &Template| -> Result<(), String> {
-        let lock = lock::locked(template, &platform).map_err(|error| error.to_string())?;
-        inputs.fetch(&lock.for_platform(&platform), false, &unwatched).map(|_| ()).map_err(|error| error.to_string())
+        let locks = lock::locked(template, &[], &platform).map_err(|error| error.to_string())?;
+        inputs
+            .fetch(&locks[0].for_platform(&platform), false, &unwatched)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
     };
     let committed = match fetch(&template) {
         Ok(()) => return Some((template, cache)),
@@ -40,7 +43,7 @@ pub(crate) static BASE: LazyLock<Option<(Template, TempDir)>> = LazyLock::new(||
     println!("the bundled lock cannot be built from, so base is locked anew: {committed}");
     let apt =
         Apt { mirrors, access: Access::of_host(), keyring: None, allow_expired: true, now: jiff::Timestamp::now() };
-    let lock = match lock::lock(&template, std::slice::from_ref(&platform), &apt, &inputs, &unwatched) {
+    let lock = match lock::lock(&template, std::slice::from_ref(&platform), &apt, &[], &inputs, &unwatched) {
         Ok(lock) => lock,
         Err(error) => {
             println!("skipped: building base: it cannot be locked here: {error}");
