@@ -7,6 +7,7 @@ pub mod apt;
 mod attached;
 pub mod ci;
 pub mod engine;
+mod http;
 pub mod inputs;
 pub mod layout;
 pub mod packages;

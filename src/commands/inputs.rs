@@ -38,7 +38,7 @@ fn access(args: &InputArgs) -> Access {
 /// The inputs that this machine can get.
 pub(crate) fn inputs(args: &InputArgs, world: &World) -> Result<Inputs, Failure> {
     let (mut folders, mut artifacts) = (Vec::new(), Vec::new());
-    for place in &args.inputs {
+    for place in &args.places.inputs {
         match place.strip_prefix("oci:") {
             Some(layout) => folders.push(PathBuf::from(layout)),
             None if names_registry(place) => {

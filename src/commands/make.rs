@@ -26,8 +26,8 @@ use super::{
     Opened, World, has_terminal, inputs, open, parse_image, print, provenance, rebuild, shout, tell, typed_file,
 };
 use crate::cli::{
-    AttestArgs, BuildArgs, CompressionName, CopyArgs, DiffArgs, EngineName, InputArgs, KeyType, PublishArgs, SbomArgs,
-    SbomForm, SignArgs, SourceArgs,
+    AttestArgs, BuildArgs, CompressionName, CopyArgs, DiffArgs, EngineName, InputArgs, KeyType, PublishArgs, PushArgs,
+    SbomArgs, SbomForm, SignArgs, SourceArgs,
 };
 use crate::progress::Line;
 use crate::report::{Exit, Failure, Question};
@@ -49,6 +49,12 @@ impl From<CompressionName> for Compression {
             CompressionName::Gzip => Self::Gzip,
             CompressionName::Zstd => Self::Zstd,
         }
+    }
+}
+
+impl From<&PushArgs> for PublishOptions {
+    fn from(args: &PushArgs) -> Self {
+        Self { move_tag: args.move_tag, allow_unattested: args.allow_unattested }
     }
 }
 
@@ -184,9 +190,9 @@ pub(crate) fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure
     };
     let to: Reference = args.to.parse()?;
     let layout = Layout::open(&dir)?;
-    let registry = world.registry_aloud(&args.registry, false);
+    let registry = world.registry_aloud(&args.push.registry, false);
     let line = Line::new();
-    let options = PublishOptions { move_tag: args.move_tag, allow_unattested: args.allow_unattested };
+    let options = PublishOptions::from(&args.push);
     let published = publish::publish(&layout, &image, &to, options, &registry, &|event| line.show(event))?;
     if let Some(before) = published.moved_from {
         tell(&format!("the tag {} named {before} before", published.tag));
@@ -200,17 +206,17 @@ pub(crate) fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure
 
 /// Copies from wherever to wherever; what is printed is the copy's exact name.
 pub(crate) fn copy(args: &CopyArgs, world: &World) -> Result<Exit, Failure> {
-    let source = SourceArgs { registry: args.registry.clone(), ..SourceArgs::default() };
+    let source = SourceArgs { registry: args.push.registry.clone(), ..SourceArgs::default() };
     let image = parse_image(&args.source)?;
     let to = parse_image(&args.destination)?;
     let mut question = Question::default();
     let opened = open(&image, &source, world, &mut question)?;
-    let registry = world.registry(&args.registry, false);
+    let registry = world.registry(&args.push.registry, false);
     if matches!(to, ImageName::Registry(_)) {
         question.unsafe_options.extend(registry.weakened(|name| world.var(name)));
     }
     shout(&question.unsafe_options);
-    let options = PublishOptions { move_tag: args.move_tag, allow_unattested: args.allow_unattested };
+    let options = PublishOptions::from(&args.push);
     let line = Line::new();
     let progress = |event: Event<'_>| line.show(event);
     let copied = match to {

@@ -22,7 +22,7 @@ pub(crate) fn rebuild(name: &str, args: &LaunchArgs, world: &World) -> Result<(L
     let output = world.cache()?.join("rebuild").join(name);
     let request = BuildRequest { offline: args.source.offline, ..again(&family, output.clone()) };
     let registry = args.source.registry.clone();
-    let inputs = InputArgs { inputs: args.inputs.clone(), registry, ..InputArgs::default() };
+    let inputs = InputArgs { places: args.places.clone(), registry, ..InputArgs::default() };
     let record = run_build(&request, &inputs, world)?;
     Ok((Layout::open(&output)?, record.image.digest))
 }
