@@ -7,6 +7,7 @@ pub mod apt;
 mod attached;
 pub mod ci;
 pub mod engine;
+mod http;
 pub mod inputs;
 pub mod layout;
 pub mod packages;
@@ -20,7 +21,7 @@ pub mod templates;
 pub mod trust;
 
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use crate::class::{Class, Classified};
@@ -149,6 +150,17 @@ pub trait Store {
 
     /// A blob of any size as a file to read from. It need not have been checked yet: whoever reads it hashes it.
     fn open_blob(&self, descriptor: &Descriptor) -> Result<File, StoreError>;
+}
+
+/// Opens a layer's stored bytes, as often as they are read.
+pub type Open<'a> = Box<dyn Fn() -> io::Result<Box<dyn Read>> + 'a>;
+
+/// How to open each of these layers.
+pub fn opens<'a>(store: &'a dyn Store, layers: impl IntoIterator<Item = &'a Descriptor>) -> Vec<Open<'a>> {
+    let open = |descriptor| -> Open<'a> {
+        Box::new(move || Ok(Box::new(store.open_blob(descriptor).map_err(io::Error::other)?)))
+    };
+    layers.into_iter().map(open).collect()
 }
 
 /// A blob copied into a temporary file, for stores that have no file of it.

@@ -41,19 +41,9 @@ pub mod predicate_types {
         matches!(uri, SLSA_V1 | SLSA_V02)
     }
 
-    /// Whether this is SPDX, plain or with a version.
-    pub(super) fn is_spdx(uri: &str) -> bool {
-        in_family(uri, SPDX)
-    }
-
-    /// Whether this is CycloneDX, plain or with a version.
-    pub(super) fn is_cyclonedx(uri: &str) -> bool {
-        in_family(uri, CYCLONEDX)
-    }
-
-    /// Whether this is an SBOM of a format that is read.
+    /// Whether this is an SBOM of a format that is read, plain or with a version.
     pub fn is_sbom(uri: &str) -> bool {
-        is_spdx(uri) || is_cyclonedx(uri)
+        in_family(uri, SPDX) || in_family(uri, CYCLONEDX)
     }
 
     /// `base`, or `base/v` and numbers with dots between them.
@@ -400,8 +390,8 @@ mod tests {
     #[test]
     fn c10_near_misses_are_other_predicate_types() {
         use predicate_types::*;
-        assert!(is_spdx("https://spdx.dev/Document") && is_spdx("https://spdx.dev/Document/v2.3"));
-        assert!(is_cyclonedx("https://cyclonedx.org/bom") && is_cyclonedx("https://cyclonedx.org/bom/v1.6"));
+        assert!(is_sbom("https://spdx.dev/Document") && is_sbom("https://spdx.dev/Document/v2.3"));
+        assert!(is_sbom("https://cyclonedx.org/bom") && is_sbom("https://cyclonedx.org/bom/v1.6"));
         for near in [
             "https://spdx.dev/Document/",
             "https://spdx.dev/Document/v",

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Read};
 use std::path::{Path, PathBuf};
 
-use ground::{Ground, Open};
+use ground::Ground;
 
 pub use documents::{DOCUMENTS, OWN_DEPENDENCIES};
 pub use record::{
@@ -26,7 +26,7 @@ use crate::adapters::inputs::{Inputs, InputsError};
 use crate::adapters::layout::LayoutWriter;
 use crate::adapters::state::{self, StateError};
 use crate::adapters::templates::Found;
-use crate::adapters::{Event, Progress, StoreError};
+use crate::adapters::{Event, Open, Progress, StoreError};
 use crate::class::{Class, Classified};
 use crate::content::Digest;
 use crate::describe;
@@ -209,7 +209,7 @@ impl Classified for BuildError {
 
 /// Builds a template's image for one platform and leaves it, described but unsigned, in `request.output`.
 pub fn build(request: &BuildRequest<'_>, world: &World<'_>) -> Result<BuildRecord, BuildError> {
-    let locks = lock::locked_over(request.template, request.parents, &request.platform)?;
+    let locks = lock::locked(request.template, request.parents, &request.platform)?;
     let lock = &locks[0];
     let dockerfile = Dockerfile::scan(request.template.dockerfile());
     dockerfile.check(&format!("images/{}/Dockerfile", request.template.name), &[])?;
@@ -337,7 +337,6 @@ impl Build<'_> {
             tag: format!("localhost/bulla-build:{}", place.word()),
             platform: request.platform.clone(),
             source_date_epoch: epoch,
-            labels: BTreeMap::new(),
         };
         let raw = engine.build(&job, world.progress)?;
         (world.progress)(Event::Step("writing the canonical image"));

@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::adapters::Store as _;
 use crate::adapters::layout::Layout;
 use crate::adapters::state;
 use crate::class::{Class, Classified};
-use crate::content::{Digest, limits};
+use crate::content::{Digest, limits, parse_toml};
 use crate::oci::Platform;
 use crate::policy::Policy;
 use crate::policy::verdict::{Status, Subject, Verdict};
@@ -115,7 +114,7 @@ impl From<&Verdict> for Outcome {
 /// Reads a file of cases; `origin` names it in messages.
 pub fn parse(text: &str, origin: &str) -> Result<Cases, CasesError> {
     let malformed = |reason: String| CasesError::Malformed { origin: origin.to_owned(), reason };
-    let wire: WireCases = toml::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    let wire: WireCases = parse_toml(text).map_err(|error| malformed(error.to_string()))?;
     if wire.version != 1 {
         return Err(malformed(format!("version {} is not known; this bulla reads version 1", wire.version)));
     }
@@ -157,11 +156,7 @@ impl Case {
             Given::Layout { dir, digest } => {
                 let image = digest.map_or(LayoutImage::Only, LayoutImage::Digest);
                 let layout = Layout::open(&folder.join(dir)).map_err(|error| failed(error.to_string()))?;
-                let root = layout.find(&image).and_then(|(descriptor, _)| {
-                    let served = layout.manifest(&descriptor.digest)?;
-                    Ok(crate::adapters::Served { media_type: Some(descriptor.media_type), ..served })
-                });
-                let root = root.map_err(|error| failed(error.to_string()))?;
+                let (root, _) = layout.image(&image).map_err(|error| failed(error.to_string()))?;
                 let target = Target { store: &layout, root, name: self.image.clone(), reference: None };
                 verify::verify(target, Some(&self.platform), policy, &[], self.time)
             }

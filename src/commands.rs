@@ -77,6 +77,13 @@ impl World {
             ..RegistryOptions::default()
         })
     }
+
+    /// The same, and what makes it less safe is said at once.
+    fn registry_aloud(&self, args: &RegistryArgs, offline: bool) -> Registry {
+        let registry = self.registry(args, offline);
+        shout(&registry.weakened(|name| self.var(name)));
+        registry
+    }
 }
 
 /// Runs one command to its end.
@@ -205,9 +212,7 @@ fn open_layout(
     question: &mut Question,
 ) -> Result<Opened, Failure> {
     let layout = Layout::open(dir)?;
-    let (descriptor, ref_name) = layout.find(image)?;
-    let mut root = layout.manifest(&descriptor.digest)?;
-    root.media_type = Some(descriptor.media_type);
+    let (root, ref_name) = layout.image(image)?;
     let name = match &source.as_name {
         Some(name) => {
             question.unsafe_options.push(format!("--as {name}"));
@@ -236,15 +241,20 @@ fn named_signer(args: &PolicyArgs) -> Result<Option<TrustedSigner>, Failure> {
     Ok(Some(TrustedSigner::Exact { root, issuer: issuer.clone(), identity: identity.clone() }))
 }
 
+/// The bytes of a file that was named on the command line: that it cannot be read is the fault of what was typed.
+fn typed_file(file: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    state::read_file(file, limit).map_err(|error| Failure::usage(error.to_string()))
+}
+
 fn read_public_key(file: &Path) -> Result<PublicKey, Failure> {
-    let pem = state::read_file(file, limits::KEY).map_err(|error| Failure::usage(error.to_string()))?;
+    let pem = typed_file(file, limits::KEY)?;
     let pem = String::from_utf8_lossy(&pem);
     PublicKey::from_pem(&pem).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
 }
 
 /// A trust root in a file that was named on the command line.
 fn read_root(file: &Path) -> Result<TrustRoot, Failure> {
-    let json = state::read_file(file, limits::TRUST_ROOT).map_err(|error| Failure::usage(error.to_string()))?;
+    let json = typed_file(file, limits::TRUST_ROOT)?;
     TrustRoot::parse(&json, &file.display().to_string()).map_err(|error| Failure::usage(error.to_string()))
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -227,6 +228,28 @@ impl Classified for ContentError {
             Self::Io { .. } => "unreadable",
         }
     }
+}
+
+/// Why a TOML document cannot be read, and in which line: nothing of the document itself.
+#[derive(Debug)]
+pub(crate) struct TomlError {
+    pub(crate) line: usize,
+    pub(crate) reason: String,
+}
+
+impl fmt::Display for TomlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+/// Reads a TOML document.
+pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T, TomlError> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        let line = 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
+        TomlError { line, reason: error.message().chars().take(300).collect() }
+    })
 }
 
 /// Reads to the end, refusing more than `limit` bytes. `what` names the thing in errors.

@@ -4,7 +4,7 @@
 
 use std::io::{self, Read};
 
-use crate::adapters::{Store, StoreError};
+use crate::adapters::{self, Open, Store, StoreError};
 use crate::class::{Class, Classified};
 use crate::content::{self, ContentError, Digest, limits};
 use crate::oci::diff::{self, Difference};
@@ -139,18 +139,9 @@ pub fn scan(scanner: &mut Scanner, path: &[u8], inode: &Inode, content: &mut dyn
 /// What differs between two images, path by path and in their configs.
 pub fn compare(first: (&dyn Store, &Subject), second: (&dyn Store, &Subject)) -> Result<Difference, DescribeError> {
     let (first_image, second_image) = (documents(first.0, first.1)?, documents(second.0, second.1)?);
-    let first_opens = opens(first.0, &first_image);
-    let second_opens = opens(second.0, &second_image);
+    let first_opens = adapters::opens(first.0, &first_image.manifest.layers);
+    let second_opens = adapters::opens(second.0, &second_image.manifest.layers);
     Ok(diff::diff(&engine_image(&first_image, &first_opens), &engine_image(&second_image, &second_opens))?)
-}
-
-type Open<'a> = Box<dyn Fn() -> io::Result<Box<dyn Read>> + 'a>;
-
-fn opens<'a>(store: &'a dyn Store, image: &'a Image) -> Vec<Open<'a>> {
-    let open = |descriptor| -> Open<'a> {
-        Box::new(move || Ok(Box::new(store.open_blob(descriptor).map_err(io::Error::other)?)))
-    };
-    image.manifest.layers.iter().map(open).collect()
 }
 
 fn engine_image<'a>(image: &'a Image, opens: &'a [Open<'a>]) -> EngineImage<'a> {

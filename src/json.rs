@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
+use serde::Serialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
@@ -54,6 +55,14 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], shape: &Shape) -> Result<T, Json
     scan_text(text, shape)?;
     let Obj(value) = serde_json::from_str(text).map_err(|error| shape.error(&error))?;
     Ok(value)
+}
+
+/// A document of our own as people can read it, with a newline at its end: text, numbers, lists and maps with text for
+/// keys always serialise.
+pub(crate) fn pretty(document: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(document).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
 }
 
 /// The scan alone, for documents that another crate will read.

@@ -192,9 +192,6 @@ pub fn plan(
     let memory = profile.memory.to_string();
     // Swap is counted in; without it a container could have as much again.
     add(&["--memory", &memory, "--memory-swap", &memory, "--pids-limit", &profile.pids.to_string()]);
-    if let Some(milli) = profile.milli_cpus {
-        add(&["--cpus", &format!("{}.{:03}", milli / 1000, milli % 1000)]);
-    }
     // What is said inside stays out of the engine's log files; no label can name a driver either.
     add(&["--log-driver=none"]);
     // The user owns what it may write to, and can run what it builds there. Some runtimes take a folder's mode from
@@ -370,14 +367,7 @@ mod tests {
             config: Digest::of(b"config"),
             platform: Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None },
         };
-        let evidence = Evidence {
-            subject,
-            origin: Origin::Rebuilt { published: None },
-            candidates: Vec::new(),
-            rejected: Vec::new(),
-            passed_over: Vec::new(),
-            legacy: Vec::new(),
-        };
+        let evidence = Evidence::of(subject, Origin::Rebuilt { published: None });
         policy.evaluate(&evidence, jiff::Timestamp::UNIX_EPOCH).unwrap().launchable().unwrap()
     }
 
@@ -417,7 +407,7 @@ mod tests {
 
     #[test]
     fn rootless_podman_gets_exactly_this_with_everything_asked_for() {
-        let profile = Profile { network: Network::Bridge, milli_cpus: Some(1_500), ..Profile::default() };
+        let profile = Profile { network: Network::Bridge, ..Profile::default() };
         let variables = Variables::take(["API_KEY"], |_| Some("s3cret".into())).unwrap();
         let workspace = Workspace::new(std::path::Path::new("/srv/project"), None, &[]).unwrap();
         let cmd = ["sh".into(), "-c".into(), "echo $API_KEY".into()];

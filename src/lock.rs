@@ -5,10 +5,10 @@ mod over;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use over::{check_over, lock_over, locked_over};
+pub use over::{check, lock, locked};
 
 use crate::adapters::Progress;
-use crate::adapters::apt::{Apt, AptError};
+use crate::adapters::apt::AptError;
 use crate::adapters::inputs::{Inputs, InputsError};
 use crate::adapters::packages::{self, PackageError};
 use crate::adapters::state::{self, StateError};
@@ -42,14 +42,6 @@ pub enum LockingError {
     /// A package of its base cannot be read.
     #[error(transparent)]
     Deb(#[from] DebError),
-    /// It stands on another template, and that was not given.
-    #[error("template {template:?} stands on {base:?}, which is not given with it")]
-    NoBase {
-        /// Which template.
-        template: String,
-        /// What it stands on.
-        base: String,
-    },
     /// What was resolved does not make a lock.
     #[error("what was resolved does not make a lock: {0}")]
     Lock(#[from] LockError),
@@ -84,7 +76,6 @@ impl Classified for LockingError {
             Self::Package(error) => error.class(),
             Self::Inputs { source, .. } => source.class(),
             Self::Deb(error) => error.class(),
-            Self::NoBase { .. } => Class::Build,
             Self::Lock(error) => error.class(),
             Self::Platform { .. } => Class::Usage,
             Self::Drift { .. } => Class::Build,
@@ -98,7 +89,6 @@ impl Classified for LockingError {
             Self::Package(error) => error.code(),
             Self::Inputs { source, .. } => source.code(),
             Self::Deb(error) => error.code(),
-            Self::NoBase { .. } => "no-base-template",
             Self::Lock(error) => error.code(),
             Self::Platform { .. } => "platform-not-declared",
             Self::Drift { .. } => "lock-drift",
@@ -163,25 +153,6 @@ impl fmt::Display for Drift {
     }
 }
 
-/// Resolves a template for these platforms; none: all that it declares. The lock then holds exactly these. What has to
-/// be read to be locked is kept in the store of `inputs`.
-pub fn lock(
-    template: &Template,
-    platforms: &[Platform],
-    apt: &Apt,
-    inputs: &Inputs,
-    progress: Progress<'_>,
-) -> Result<Lock, LockingError> {
-    if let Some(base) = &template.manifest.base {
-        return Err(LockingError::NoBase { template: template.name.clone(), base: base.clone() });
-    }
-    let platforms = chosen(template, platforms)?;
-    let wanted = &template.manifest.deb;
-    let mut resolved = apt.resolve(wanted, &platforms, progress)?;
-    resolved.inputs.extend(beside_packages(template, &platforms, inputs, progress)?);
-    Ok(Lock::new(template.digest(), &wanted.distro, resolved.releases, resolved.inputs)?)
-}
-
 /// Everything that does not come from an archive of Debian packages.
 fn beside_packages(
     template: &Template,
@@ -211,8 +182,9 @@ fn chosen(template: &Template, platforms: &[Platform]) -> Result<Vec<Platform>, 
     Ok(platforms)
 }
 
-/// In what a template and its lock disagree. An error: there is no lock, or none that can be read.
-pub fn check(template: &Template) -> Result<Drift, LockingError> {
+/// In what a template and its lock disagree, whatever it stands on. An error: there is no lock, or none that can be
+/// read.
+fn own_drift(template: &Template) -> Result<Drift, LockingError> {
     let lock = template.lock()?;
     let actual = template.digest();
     if lock.template != actual {
@@ -230,7 +202,7 @@ pub fn check(template: &Template) -> Result<Drift, LockingError> {
 
 /// The lock of a template, if it is this template's and has something for this platform. What it has for other
 /// platforms does not matter here.
-pub fn locked(template: &Template, platform: &Platform) -> Result<Lock, LockingError> {
+fn own_lock(template: &Template, platform: &Platform) -> Result<Lock, LockingError> {
     let lock = template.lock()?;
     let drift = |drift| LockingError::Drift { template: template.name.clone(), drift };
     let actual = template.digest();

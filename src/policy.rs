@@ -131,6 +131,20 @@ pub struct Evidence {
     pub legacy: Vec<String>,
 }
 
+impl Evidence {
+    /// Nothing yet about this image.
+    pub fn of(subject: Subject, origin: Origin) -> Self {
+        Self {
+            subject,
+            origin,
+            candidates: Vec::new(),
+            rejected: Vec::new(),
+            passed_over: Vec::new(),
+            legacy: Vec::new(),
+        }
+    }
+}
+
 impl Policy {
     /// Reads a policy. `origin` names it in messages; `load` brings the files that it names (keys, trust roots).
     pub fn parse(text: &str, origin: &str, load: Load<'_>) -> Result<Self, PolicyError> {

@@ -105,8 +105,7 @@ pub fn publish(
     registry: &Registry,
     progress: Progress<'_>,
 ) -> Result<Published, PublishError> {
-    let (descriptor, _) = layout.find(image)?;
-    let root = layout.manifest(&descriptor.digest)?;
+    let (root, _) = layout.image(image)?;
     copy(layout, root, to, options, registry, progress)
 }
 

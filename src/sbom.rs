@@ -20,6 +20,7 @@ pub mod spdx;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use os_release::OsRelease;
+pub(crate) use python::pypi_name;
 pub use read::{Format, SbomPackage, Summary, read};
 
 use crate::class::{Class, Classified};
@@ -184,7 +185,7 @@ pub struct Described<'a> {
     /// The digest of the image's manifest.
     pub digest: &'a Digest,
     /// Its platform.
-    pub platform: Option<&'a Platform>,
+    pub platform: &'a Platform,
     /// Creation time in seconds since 1970; the build's source-date-epoch.
     pub created: i64,
     /// The writing program's name.
@@ -197,7 +198,7 @@ impl<'a> Described<'a> {
     /// An image, described by this version of bulla.
     pub fn new(name: &'a str, digest: &'a Digest, platform: &'a Platform, created: i64) -> Self {
         let (tool, tool_version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
-        Self { name, digest, platform: Some(platform), created, tool, tool_version }
+        Self { name, digest, platform, created, tool, tool_version }
     }
 }
 
@@ -440,13 +441,6 @@ fn uuid(digest: &Digest) -> String {
     raw[8] = raw[8] & 0x3f | 0x80;
     let hex = Digest::from_raw(raw).hex();
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32])
-}
-
-/// JSON as people can read it, with a newline at its end. Our own documents always serialise.
-fn json(document: &impl serde::Serialize) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(document).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
 }
 
 /// Every `LicenseRef-` in the inventory, sorted.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::adapters::layout::{self, Layout};
 use crate::adapters::registry::RegistryStore;
 use crate::adapters::signer::{Author, SignerError};
-use crate::adapters::{Served, Store, StoreError};
+use crate::adapters::{Served, StoreError};
 use crate::attestation::provenance::Provenance;
 use crate::attestation::{AttestationError, Statement, predicate_types};
 use crate::build::{self, BuildRecord};
@@ -150,8 +150,7 @@ pub fn sign_build(
     author: Author<'_>,
     now: Timestamp,
 ) -> Result<(), SignError> {
-    let (image, _) = layout.find(&LayoutImage::Digest(record.image.digest))?;
-    let served = Served { media_type: Some(image.media_type), ..layout.manifest(&image.digest)? };
+    let (served, _) = layout.image(&LayoutImage::Digest(record.image.digest))?;
     let mut documents = Vec::new();
     for (file, predicate_type) in build::DOCUMENTS {
         if let Some(digest) = record.documents.get(file) {

@@ -19,6 +19,7 @@ mod root;
 mod tiled_entry;
 mod timestamp;
 
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -88,7 +89,7 @@ impl Formats {
     /// Every form there is, to show what is attached and not to admit by it.
     pub const ALL: Self = Self { cosign_legacy: true, v01: true, v02: true, v03: true };
 
-    /// Every version of bundles, for clients that must read whatever there is.
+    /// Every version of bundles, for tests against clients that must read whatever there is.
     pub const BUNDLES: Self = Self { cosign_legacy: false, v01: true, v02: true, v03: true };
 
     /// Whether this version is taken.
@@ -174,7 +175,7 @@ impl VerifiedAttestation {
         self.log_id.as_deref()
     }
 
-    /// Whether it stands in a transparency log.
+    /// Whether it stands in a transparency log; for tests.
     pub fn is_logged(&self) -> bool {
         self.evidence.logged
     }
@@ -215,9 +216,47 @@ impl<'a> From<Blob<'a>> for Artifact<'a> {
     }
 }
 
-/// Whom a bundle's certificate names, though nothing was verified: somebody's claim, to be shown as one.
-pub fn claimed_identity(bundle: &Bundle) -> Option<Identity> {
-    Identity::from_certificate(bundle.sigstore().signing_certificate()?.as_bytes()).ok()
+/// Who a bundle says signed it, for a person to read. Nobody verified that, and nothing may be decided by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// Whom its certificate names.
+    Certificate(Box<Identity>),
+    /// The key with this fingerprint.
+    Key(Digest),
+    /// A key, by another word for it; an empty one does not say which.
+    Hint(String),
+    /// A certificate that names nobody.
+    Nobody,
+}
+
+impl Claimed {
+    /// What this bundle says.
+    pub fn by(bundle: &Bundle) -> Self {
+        match bundle.material() {
+            Material::Certificate => {
+                let certificate = bundle.sigstore().signing_certificate();
+                let identity = certificate.and_then(|der| Identity::from_certificate(der.as_bytes()).ok());
+                identity.map_or(Self::Nobody, |identity| Self::Certificate(Box::new(identity)))
+            }
+            // cosign's hint is the base64 of the fingerprint by which keys are named here.
+            Material::PublicKey { hint } => match STANDARD.decode(hint).map(<[u8; 32]>::try_from) {
+                Ok(Ok(raw)) => Self::Key(Digest::from_raw(raw)),
+                _ => Self::Hint(hint.to_owned()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Claimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate(identity) => Signer::Certificate(identity.clone()).fmt(f),
+            Self::Key(fingerprint) => write!(f, "the key {fingerprint}"),
+            Self::Hint(hint) if hint.is_empty() => f.write_str("a key, without saying which"),
+            Self::Hint(hint) => write!(f, "the key {hint:?}"),
+            Self::Nobody => f.write_str("a certificate that names nobody"),
+        }
+    }
 }
 
 /// Verifies that a bundle is an attestation about `subject`, signed by whom `trust` allows. `now` is the local clock.
@@ -260,24 +299,6 @@ pub fn verify_bundle(
     let entry = bundle.log_entries().next().filter(|_| evidence.logged);
     let log_id = entry.map(|entry| hex(entry.log_id.key_id.as_bytes()));
     Ok(VerifiedAttestation { bundle_digest: *bundle.digest(), subject: *subject, statement, evidence, log_id })
-}
-
-/// Who a bundle says signed it, for a person to read. Nobody verified that, and nothing may be decided by it.
-pub fn unverified_signer(bundle: &Bundle) -> String {
-    match bundle.material() {
-        Material::Certificate => {
-            let certificate = bundle.sigstore().signing_certificate();
-            let identity = certificate.and_then(|der| Identity::from_certificate(der.as_bytes()).ok());
-            let unreadable = || "a certificate that names nobody".to_owned();
-            identity.map_or_else(unreadable, |identity| Signer::Certificate(Box::new(identity)).to_string())
-        }
-        Material::PublicKey { hint: "" } => "a key, without saying which".to_owned(),
-        // cosign's hint is the base64 of the fingerprint by which keys are named here.
-        Material::PublicKey { hint } => match STANDARD.decode(hint) {
-            Ok(raw) if raw.len() == 32 => format!("the key sha256:{}", hex(&raw)),
-            _ => format!("the key {hint:?}"),
-        },
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -83,7 +83,7 @@ pub fn verify(
     let subject = examine(target, platform)?;
     let rules = policy.rules_for(&subject.name)?;
     let Some(own) = rules.first() else {
-        return Ok(policy.evaluate(&Evidence::about(subject), now)?);
+        return Ok(policy.evaluate(&Evidence::of(subject, Origin::Published), now)?);
     };
     let digests = digests(&rules, &subject);
     // A layout has its attestations with it; an image on a registry may have them in the one repository that its rule
@@ -208,7 +208,7 @@ fn gather(
 
 /// What bundles alone say about an image.
 pub fn evidence_of(subject: Subject, bundles: &[Vec<u8>]) -> Evidence {
-    let mut evidence = Evidence::about(subject);
+    let mut evidence = Evidence::of(subject, Origin::Published);
     for bytes in bundles {
         evidence.add(Digest::of(bytes), Bundle::parse(bytes), None);
     }
@@ -326,18 +326,6 @@ pub(crate) fn layers_of(manifest: &ImageManifest) -> Result<Vec<Layer<'_>>, Stri
 }
 
 impl Evidence {
-    /// Nothing yet about this published image.
-    fn about(subject: Subject) -> Self {
-        Self {
-            subject,
-            origin: Origin::Published,
-            candidates: Vec::new(),
-            rejected: Vec::new(),
-            passed_over: Vec::new(),
-            legacy: Vec::new(),
-        }
-    }
-
     fn add(&mut self, digest: Digest, read: Result<Bundle, AttestationError>, hint: Option<&str>) {
         let read = read.and_then(|bundle| {
             let predicate_type = bundle.unverified_statement()?.predicate_type.clone();

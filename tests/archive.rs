@@ -108,7 +108,7 @@ impl World {
 
     /// The lock; where there is no apt, everything is skipped.
     fn lock(&self, template: &Template, apt: &Apt) -> Option<Result<Lock, LockingError>> {
-        match lock::lock(template, &[], apt, &nowhere(), &unwatched) {
+        match lock::lock(template, &[], apt, &[], &nowhere(), &unwatched) {
             Err(error) if error.code() == "no-apt" => {
                 println!("skipped: {error}");
                 None
@@ -259,20 +259,20 @@ fn a_template_that_changed_since_is_drift() {
     let Some(world) = World::start() else { return };
     let Some(lock) = world.lock(&tiny(), &world.apt()) else { return };
     let locked = tiny().with_lock(&lock.unwrap());
-    assert_eq!(lock::check(&locked).unwrap(), Drift::None);
+    assert_eq!(lock::check(&locked, &[]).unwrap(), Drift::None);
     let platform = "linux/amd64".parse().unwrap();
-    assert!(lock::locked(&locked, &platform).is_ok());
+    assert!(lock::locked(&locked, &[], &platform).is_ok());
     let mut changed = locked.clone();
     changed.files.get_mut("Dockerfile").unwrap().bytes.push(b'\n');
-    assert!(matches!(lock::check(&changed).unwrap(), Drift::Template { .. }));
-    let error = lock::locked(&changed, &platform).unwrap_err();
+    assert!(matches!(lock::check(&changed, &[]).unwrap(), Drift::Template { .. }));
+    let error = lock::locked(&changed, &[], &platform).unwrap_err();
     assert_eq!((error.class(), error.code()), (Class::Build, "lock-drift"));
-    let one = lock::lock(&tiny(), std::slice::from_ref(&platform), &world.apt(), &nowhere(), &unwatched).unwrap();
+    let one = lock::lock(&tiny(), std::slice::from_ref(&platform), &world.apt(), &[], &nowhere(), &unwatched).unwrap();
     let one = tiny().with_lock(&one);
-    assert!(matches!(lock::check(&one).unwrap(), Drift::Platforms { missing, .. } if missing.len() == 1));
-    assert!(lock::locked(&one, &platform).is_ok());
-    assert!(lock::locked(&one, &"linux/arm64".parse().unwrap()).is_err());
-    assert!(matches!(lock::check(&tiny()), Err(LockingError::Template(_))), "no lock at all");
+    assert!(matches!(lock::check(&one, &[]).unwrap(), Drift::Platforms { missing, .. } if missing.len() == 1));
+    assert!(lock::locked(&one, &[], &platform).is_ok());
+    assert!(lock::locked(&one, &[], &"linux/arm64".parse().unwrap()).is_err());
+    assert!(matches!(lock::check(&tiny(), &[]), Err(LockingError::Template(_))), "no lock at all");
 }
 
 #[test]

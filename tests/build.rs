@@ -8,7 +8,6 @@ mod building;
 #[path = "support/dockerd.rs"]
 mod dockerd;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -16,7 +15,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use building::{BASE, ONE_AT_A_TIME, START, Site, host, variant};
+use building::{BASE, ONE_AT_A_TIME, START, Site, bytes, host, with_dockerfile};
 use bulla::adapters::engine::{Choice, EngineError, Host};
 use bulla::adapters::inputs::InputsError;
 use bulla::build::{self, BuildError};
@@ -68,7 +67,7 @@ fn every_engine_gives_base_the_same_digest() {
     if let (Some(_), Some((_, site))) = (&later, sites.get(1)) {
         // It was another day in there: this step succeeds on no other.
         let tomorrow = jiff::Timestamp::now().as_second() + 39 * 86_400;
-        let clock = variant(template, &format!("{START}RUN test $(date +%s) -gt {tomorrow}\n"));
+        let clock = with_dockerfile(template, &format!("{START}RUN test $(date +%s) -gt {tomorrow}\n"));
         site.build(&clock, cache.path(), false).unwrap();
     }
     if let Some(daemon) = &daemon {
@@ -166,7 +165,7 @@ fn a_build_cannot_reach_the_network() {
     let port = listener.local_addr().unwrap().port();
     let reaching = format!("{START}RUN bash -c 'echo hello >/dev/tcp/127.0.0.1/{port}'\n");
     for site in docker.iter().chain(&others) {
-        let error = match site.build(&variant(template, &reaching), cache.path(), false) {
+        let error = match site.build(&with_dockerfile(template, &reaching), cache.path(), false) {
             Err(BuildError::Engine(EngineError::None(reasons))) => {
                 println!("skipped: an engine: {reasons:?}");
                 continue;
@@ -183,7 +182,7 @@ fn a_build_cannot_reach_the_network() {
 fn an_input_that_is_not_locked_is_not_there() {
     let _one = ONE_AT_A_TIME.lock();
     let (Some((template, cache)), Some(site)) = (&*BASE, any_engine()) else { return };
-    let unlocked = variant(template, &format!("{START}COPY inputs/deb/unlocked_1_all.deb /x\n"));
+    let unlocked = with_dockerfile(template, &format!("{START}COPY inputs/deb/unlocked_1_all.deb /x\n"));
     let error = site.build(&unlocked, cache.path(), false).unwrap_err();
     assert_eq!(error.code(), "engine-failed");
     assert!(error.to_string().contains("unlocked_1_all.deb"), "{error}");
@@ -193,7 +192,7 @@ fn an_input_that_is_not_locked_is_not_there() {
 fn a_second_build_that_differs_is_refused_with_the_paths() {
     let _one = ONE_AT_A_TIME.lock();
     let (Some((template, cache)), Some(site)) = (&*BASE, any_engine()) else { return };
-    let random = variant(template, &format!("{START}RUN head -c 8 /dev/urandom >/etc/different\n"));
+    let random = with_dockerfile(template, &format!("{START}RUN head -c 8 /dev/urandom >/etc/different\n"));
     match site.build(&random, cache.path(), true).unwrap_err() {
         BuildError::NotReproducible { first, second, paths } => {
             assert_ne!(first, second);
@@ -201,7 +200,7 @@ fn a_second_build_that_differs_is_refused_with_the_paths() {
         }
         error => panic!("{error}"),
     }
-    let steady = variant(template, &format!("{START}RUN date >/dev/null\n"));
+    let steady = with_dockerfile(template, &format!("{START}RUN date >/dev/null\n"));
     assert_eq!(site.build(&steady, cache.path(), true).unwrap().builds, 2);
 }
 
@@ -278,7 +277,7 @@ fn a_rebuild_is_attested_only_where_it_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     for (images, step) in [("images", "true"), ("others", "echo >/other")] {
-        for (path, file) in &variant(template, &format!("{START}RUN {step}\n")).files {
+        for (path, file) in &with_dockerfile(template, &format!("{START}RUN {step}\n")).files {
             let path = folder.path().join(images).join("base").join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, &file.bytes).unwrap();
@@ -311,7 +310,7 @@ fn refuses_an_unpinned_base_before_anything_is_fetched() {
     let template = Template::bundled("base").unwrap();
     let site = Site::new(Choice::Auto, Host::default());
     let empty = tempfile::tempdir().unwrap();
-    let error = site.build(&variant(&template, "FROM debian:trixie\n"), empty.path(), false).unwrap_err();
+    let error = site.build(&with_dockerfile(&template, "FROM debian:trixie\n"), empty.path(), false).unwrap_err();
     assert_eq!((error.class(), error.code()), (Class::Build, "unpinned-base"));
     assert!(error.to_string().starts_with("images/base/Dockerfile:1: "), "{error}");
 }
@@ -320,8 +319,7 @@ fn refuses_an_unpinned_base_before_anything_is_fetched() {
 fn refuses_a_template_that_is_not_the_locked_one() {
     let template = Template::bundled("base").unwrap();
     let lock = template.lock().unwrap();
-    let mut files: BTreeMap<_, _> =
-        template.files.iter().map(|(path, file)| (path.clone(), file.bytes.clone())).collect();
+    let mut files = bytes(&template);
     files.insert("rootfs/etc/motd".to_owned(), b"another".to_vec());
     let drifted = Template::from_files("base", files).unwrap().with_lock(&lock);
     let site = Site::new(Choice::Auto, Host::default());
@@ -332,7 +330,7 @@ fn refuses_a_template_that_is_not_the_locked_one() {
 #[test]
 fn an_input_that_cannot_be_had_is_named() {
     let template = Template::bundled("base").unwrap();
-    let template = variant(&template, template.dockerfile());
+    let template = with_dockerfile(&template, template.dockerfile());
     let site = Site::new(Choice::Auto, Host::default());
     let empty = tempfile::tempdir().unwrap();
     let error = site.build(&template, empty.path(), false).unwrap_err();

@@ -32,10 +32,10 @@ fn every_lock_fits_its_template_and_the_lock_underneath() {
         let family = templates::find(name, None).unwrap();
         let (template, parents) = (&family[0].template, &family[1..]);
         assert!(family.iter().all(|one| one.bundled), "{name} stands on what is not bundled");
-        let drift = lock::check_over(template, parents).unwrap();
+        let drift = lock::check(template, parents).unwrap();
         assert_eq!(drift, Drift::None, "{name}: run `bulla lock {name}`");
         for platform in &template.manifest.platforms {
-            assert_eq!(lock::locked_over(template, parents, platform).unwrap().len(), family.len(), "{name}");
+            assert_eq!(lock::locked(template, parents, platform).unwrap().len(), family.len(), "{name}");
         }
     }
 }

@@ -114,14 +114,7 @@ fn scan(files: &[(&str, &str)]) -> Result<Inventory, SbomError> {
 }
 
 fn described<'a>(digest: &'a Digest, platform: &'a Platform) -> Described<'a> {
-    Described {
-        name: "base",
-        digest,
-        platform: Some(platform),
-        created: 1_767_225_600,
-        tool: "bulla",
-        tool_version: "0.0.0-test",
-    }
+    Described { name: "base", digest, platform, created: 1_767_225_600, tool: "bulla", tool_version: "0.0.0-test" }
 }
 
 fn image() -> (Digest, Platform) {

@@ -39,14 +39,7 @@ fn admitted_with(image: &Tiny, repository: Option<&str>, config: Digest) -> Admi
         config,
         platform: image.platform.clone(),
     };
-    let evidence = Evidence {
-        subject,
-        origin: Origin::Rebuilt { published: None },
-        candidates: Vec::new(),
-        rejected: Vec::new(),
-        passed_over: Vec::new(),
-        legacy: Vec::new(),
-    };
+    let evidence = Evidence::of(subject, Origin::Rebuilt { published: None });
     policy.evaluate(&evidence, jiff::Timestamp::UNIX_EPOCH).unwrap().launchable().unwrap()
 }
 

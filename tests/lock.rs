@@ -40,7 +40,7 @@ fn inputs() -> Inputs {
 
 /// The lock, or nothing where this machine has no apt, no keyring or no archive.
 fn lock_or_skip(template: &Template) -> Option<Lock> {
-    match lock::lock(template, &[], &host(), &inputs(), &unwatched) {
+    match lock::lock(template, &[], &host(), &[], &inputs(), &unwatched) {
         Ok(lock) => Some(lock),
         Err(LockingError::Apt(
             error @ (AptError::NoApt(_)
@@ -75,7 +75,7 @@ fn locking_twice_gives_the_same_bytes_and_they_can_be_fetched() {
     let text = first.write();
     assert!(!text.contains("://") && !text.contains(".org"), "the lock names a host");
     let locked = template.clone().with_lock(&first);
-    assert_eq!(lock::check(&locked).unwrap(), Drift::None);
+    assert_eq!(lock::check(&locked, &[]).unwrap(), Drift::None);
     fetches(&first);
 }
 
@@ -100,7 +100,7 @@ fn fetches(lock: &Lock) {
 #[test]
 fn an_archive_without_a_mirror_is_an_error_that_says_what_to_write() {
     let apt = Apt { mirrors: Mirrors::default(), ..host() };
-    let error = lock::lock(&base(), &[], &apt, &inputs(), &unwatched).unwrap_err();
+    let error = lock::lock(&base(), &[], &apt, &[], &inputs(), &unwatched).unwrap_err();
     if matches!(error, LockingError::Apt(AptError::NoApt(_) | AptError::NoKeyring { .. })) {
         println!("skipped: {error}");
         return;
@@ -111,6 +111,7 @@ fn an_archive_without_a_mirror_is_an_error_that_says_what_to_write() {
 
 #[test]
 fn refuses_a_platform_that_the_template_does_not_declare() {
-    let error = lock::lock(&base(), &["linux/s390x".parse().unwrap()], &host(), &inputs(), &unwatched).unwrap_err();
+    let error =
+        lock::lock(&base(), &["linux/s390x".parse().unwrap()], &host(), &[], &inputs(), &unwatched).unwrap_err();
     assert_eq!((error.class(), error.code()), (Class::Usage, "platform-not-declared"));
 }

@@ -7,6 +7,8 @@
 mod contents;
 #[path = "policy/counting.rs"]
 mod counting;
+#[path = "support/spdx.rs"]
+mod sbom;
 #[path = "policy/signers.rs"]
 mod signers;
 #[path = "policy/statements.rs"]
@@ -21,6 +23,7 @@ use bulla::oci::Platform;
 use bulla::policy::verdict::{Basis, Status, Subject, Verdict};
 use bulla::policy::{Candidate, Evidence, Origin, Policy};
 use jiff::Timestamp;
+use sbom::spdx;
 use serde_json::{Value, json};
 use support::sigstore::cert::{COMMIT, GITHUB_ISSUER, San, Signer};
 use support::sigstore::key::Key;
@@ -53,14 +56,7 @@ fn evidence(bundles: &[Vec<u8>]) -> Evidence {
         let predicate_type = bundle.unverified_statement().unwrap().predicate_type.clone();
         Candidate { bundle, predicate_type }
     };
-    Evidence {
-        subject: subject(),
-        origin: Origin::Published,
-        candidates: bundles.iter().map(candidate).collect(),
-        rejected: Vec::new(),
-        passed_over: Vec::new(),
-        legacy: Vec::new(),
-    }
+    Evidence { candidates: bundles.iter().map(candidate).collect(), ..Evidence::of(subject(), Origin::Published) }
 }
 
 fn signer() -> Signer {
@@ -85,27 +81,6 @@ fn provenance() -> Value {
             "builder": {"id": "https://github.com/acme/templates/.github/workflows/release.yml@refs/tags/v1.0.0"},
             "metadata": {"invocationId": "https://github.com/acme/templates/actions/runs/15609877086/attempts/1"},
         },
-    })
-}
-
-fn spdx(packages: &[&str]) -> Value {
-    let package = |purl: &&str| {
-        json!({
-            "SPDXID": format!("SPDXRef-{}", Digest::of(purl.as_bytes()).hex()), "name": purl, "versionInfo": "1",
-            "downloadLocation": "NOASSERTION",
-            "externalRefs": [{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}],
-        })
-    };
-    let mut all = vec![json!({"SPDXID": "SPDXRef-root", "name": "claude", "downloadLocation": "NOASSERTION"})];
-    all.extend(packages.iter().map(package));
-    json!({
-        "spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": "claude",
-        "documentNamespace": "https://example.test/claude",
-        "creationInfo": {"created": "2025-06-01T00:00:00Z", "creators": ["Tool: test"]},
-        "packages": all,
-        "relationships": [{
-            "spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": "SPDXRef-root",
-        }],
     })
 }
 

@@ -38,21 +38,16 @@ fn evidence(world: &Sigstore) -> Evidence {
     let digest = Digest::of(b"an image");
     let signed = statement(&digest.hex(), SIGN, &json!({}));
     let bundle = world.attest(&signed, &Signer::email("somebody@example.test", "https://issuer.test")).bundle();
-    Evidence {
-        subject: Subject {
-            name: "ghcr.io/acme/base".to_owned(),
-            reference: None,
-            digest,
-            manifest: digest,
-            config: Digest::of(b"its config"),
-            platform: "linux/amd64".parse().unwrap(),
-        },
-        origin: Origin::Published,
-        candidates: vec![Candidate { bundle: Bundle::parse(&bundle).unwrap(), predicate_type: SIGN.to_owned() }],
-        rejected: Vec::new(),
-        passed_over: Vec::new(),
-        legacy: Vec::new(),
-    }
+    let subject = Subject {
+        name: "ghcr.io/acme/base".to_owned(),
+        reference: None,
+        digest,
+        manifest: digest,
+        config: Digest::of(b"its config"),
+        platform: "linux/amd64".parse().unwrap(),
+    };
+    let candidate = Candidate { bundle: Bundle::parse(&bundle).unwrap(), predicate_type: SIGN.to_owned() };
+    Evidence { candidates: vec![candidate], ..Evidence::of(subject, Origin::Published) }
 }
 
 #[test]

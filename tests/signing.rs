@@ -361,7 +361,9 @@ fn a_keyless_signature_is_believed_by_the_root_of_its_services() {
     for config in ["signing_config_v1.json", "signing_config_v2.json"] {
         let services = keyless::Services::parse(&read(config)).unwrap();
         let token = keyless::Token::parse(&read("token")).unwrap();
-        let bundle = keyless::sign_statement(&statement, &services, token, &root).unwrap();
+        let believed = TrustRoot::parse(read("trusted_root.json").as_bytes(), "test").unwrap();
+        let signer = keyless::Keyless::new(services, token, believed);
+        let bundle = signer.sign_statement(&statement).unwrap();
         if std::env::var_os("BULLA_BLESS").is_some() {
             fs::write(
                 testdata(&config.replace("signing_config_v", "keyless-rekor").replace(".json", ".bundle.json")),
@@ -380,8 +382,9 @@ fn a_keyless_signature_is_believed_by_the_root_of_its_services() {
         assert!(judge(&TrustRoot::public_good().unwrap()).is_err());
         // Nothing is handed out that the named root does not believe.
         let token = keyless::Token::parse(&read("token")).unwrap();
-        let elsewhere = TrustRoot::public_good().unwrap();
-        let error = keyless::sign_statement(&statement, &services, token, &elsewhere).unwrap_err();
+        let services = keyless::Services::parse(&read(config)).unwrap();
+        let signer = keyless::Keyless::new(services, token, TrustRoot::public_good().unwrap());
+        let error = signer.sign_statement(&statement).unwrap_err();
         assert_eq!(error.code(), "own-signature-invalid");
     }
 }

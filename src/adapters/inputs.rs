@@ -169,7 +169,7 @@ impl Inputs {
         self
     }
 
-    /// Waits and tries again at this pace.
+    /// Waits and tries again at this pace: for tests, which cannot wait as long.
     #[must_use]
     pub fn with_pace(mut self, pace: Pace) -> Self {
         self.pace = pace;

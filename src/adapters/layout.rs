@@ -117,6 +117,13 @@ impl Layout {
         }
     }
 
+    /// The manifest of the image that is meant, with the media type it is listed with, and the `ref.name`.
+    pub fn image(&self, image: &LayoutImage) -> Result<(Served, Option<String>), StoreError> {
+        let (descriptor, ref_name) = self.find(image)?;
+        let served = self.manifest(&descriptor.digest)?;
+        Ok((Served { media_type: Some(descriptor.media_type), ..served }, ref_name))
+    }
+
     fn find_digest(&self, digest: &Digest) -> Result<(Descriptor, Option<String>), StoreError> {
         if let Some(entry) = self.entry(digest) {
             self.parse(entry)?;

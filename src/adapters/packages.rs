@@ -7,6 +7,7 @@ pub mod pypi;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::adapters::http;
 use crate::adapters::inputs::ask::{Asker, Downloaded};
 use crate::adapters::inputs::{Attempt, Failure, Inputs, InputsError};
 use crate::adapters::sources::Mirror;
@@ -184,7 +185,6 @@ async fn download(
 
 /// Runs to its end what waits for the network.
 fn wait<T>(future: impl Future<Output = Result<T, PackageError>>) -> Result<T, PackageError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(StateError::io("start the runtime in", std::path::Path::new(".")))?;
+    let runtime = http::runtime().map_err(StateError::io("start the runtime in", std::path::Path::new(".")))?;
     runtime.block_on(future)
 }

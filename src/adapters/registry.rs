@@ -302,8 +302,8 @@ impl RegistryStore {
         let runtime = match self.shared.runtime.get() {
             Some(runtime) => runtime,
             None => {
-                let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let built = built.map_err(|error| self.connection.net("a request", &error.to_string()))?;
+                let built =
+                    super::http::runtime().map_err(|error| self.connection.net("a request", &error.to_string()))?;
                 self.shared.runtime.get_or_init(|| built)
             }
         };

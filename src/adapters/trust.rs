@@ -214,8 +214,6 @@ pub struct Update {
     pub json: Vec<u8>,
     /// Version of the TUF root that vouches for it.
     pub version: u64,
-    /// When the repository itself stops vouching for it, and is to be asked again by those who follow it closely.
-    pub expires: Option<Timestamp>,
     /// Whether it differs from what was in use before.
     pub changed: bool,
 }
@@ -263,7 +261,6 @@ impl Roots {
         Ok(Update {
             changed: before.is_none_or(|before| before.sha256() != root.sha256()),
             version: chain.root_version(),
-            expires: chain.expires(),
             json: record.signed.trusted_root,
             root,
         })

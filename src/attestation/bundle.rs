@@ -233,7 +233,7 @@ impl Bundle {
         Statement::parse(payload)
     }
 
-    /// Whether it has log entries and each of them carries an inclusion proof with a checkpoint.
+    /// Whether it has log entries and each of them carries an inclusion proof with a checkpoint; for tests.
     pub fn has_inclusion_proof(&self) -> bool {
         let proven = |entry: &TransparencyLogEntry| {
             entry.inclusion_proof.as_ref().is_some_and(|proof| !proof.checkpoint.is_empty())

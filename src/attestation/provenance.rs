@@ -124,10 +124,7 @@ impl Provenance {
                 byproducts: &self.byproducts,
             },
         };
-        // Strings, maps with string keys and lists of them always serialise.
-        let mut bytes = serde_json::to_vec_pretty(&predicate).unwrap_or_default();
-        bytes.push(b'\n');
-        bytes
+        json::pretty(&predicate)
     }
 
     /// Reads a predicate of this type, v1 or v0.2, that says who built and how.

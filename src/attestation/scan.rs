@@ -1,4 +1,4 @@
-//! Vulnerability scans as cosign records them: which scanner, when, and a result in the scanner's own form.
+//! Vulnerability scans as cosign records them: when, and a result in the scanner's own form.
 //!
 //! The result is passed over: every scanner has another form of it, and severities with other meanings.
 
@@ -8,8 +8,6 @@ use serde::de::IgnoredAny;
 
 use crate::class::{Class, Classified};
 use crate::json::{self, JsonError, Obj, Shape};
-
-pub use super::predicate_types::VULN;
 
 /// Why a scan was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,8 +38,6 @@ impl Classified for ScanError {
 /// A scan that took place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
-    /// URI of the scanner; cosign's own example leaves it empty.
-    pub scanner: String,
     /// When it ended, by the scanner's own clock.
     pub finished: Option<Timestamp>,
 }
@@ -52,13 +48,12 @@ impl Scan {
         json::scan(predicate, &SHAPE)?;
         let Obj(wire) =
             serde_json::from_slice::<Obj<Wire>>(predicate).map_err(|error| ScanError::Malformed(error.to_string()))?;
-        let Obj(scanner) = wire.scanner;
         let finished =
             wire.metadata.and_then(|Obj(metadata)| metadata.scan_finished_on).filter(|time| !time.is_empty());
         let finished = finished.map(|time| {
             time.parse().map_err(|_| ScanError::Malformed(format!("its scanFinishedOn {time:?} is no time")))
         });
-        Ok(Self { scanner: scanner.uri.unwrap_or_default(), finished: finished.transpose()? })
+        Ok(Self { finished: finished.transpose()? })
     }
 }
 
@@ -70,13 +65,15 @@ const SHAPE: Shape = Shape {
 
 #[derive(Deserialize)]
 struct Wire {
-    scanner: Obj<WireScanner>,
+    #[serde(rename = "scanner")]
+    _scanner: Obj<WireScanner>,
     metadata: Option<Obj<WireMetadata>>,
 }
 
 #[derive(Deserialize)]
 struct WireScanner {
-    uri: Option<String>,
+    #[serde(rename = "uri")]
+    _uri: Option<String>,
     #[serde(rename = "result")]
     _result: Obj<Anything>,
 }
@@ -105,12 +102,11 @@ mod tests {
         "metadata":{"scanStartedOn":"2026-01-01T00:00:00Z","scanFinishedOn":"2026-01-01T00:00:05.123Z"}}"#;
 
     #[test]
-    fn reads_who_scanned_and_when_and_leaves_the_result_alone() {
+    fn reads_when_a_scan_ended_and_leaves_the_result_alone() {
         let scan = Scan::parse(SCAN.as_bytes()).unwrap();
-        assert_eq!(scan.scanner, "pkg:github/aquasecurity/trivy@0.58");
         assert_eq!(scan.finished, Some("2026-01-01T00:00:05.123Z".parse().unwrap()));
         let least = Scan::parse(br#"{"scanner":{"result":{}}}"#).unwrap();
-        assert_eq!(least, Scan { scanner: String::new(), finished: None });
+        assert_eq!(least, Scan { finished: None });
     }
 
     #[test]

@@ -104,10 +104,7 @@ impl Summary {
             verification_result: if self.passed { "PASSED" } else { FAILED },
             verified_levels: if self.passed { self.verified_levels.clone() } else { vec![FAILED.to_owned()] },
         };
-        // Strings, maps with string keys and lists of them always serialise.
-        let mut bytes = serde_json::to_vec_pretty(&written).unwrap_or_default();
-        bytes.push(b'\n');
-        bytes
+        json::pretty(&written)
     }
 
     /// Whether this level was verified: it stands there, or a higher one of its track does.

@@ -14,7 +14,7 @@ use crate::adapters::{Store, StoreError};
 use crate::content::{Digest, limits};
 use crate::lockfile::Lock;
 use crate::oci::normalize::RULES;
-use crate::oci::{Manifest, names};
+use crate::oci::{Manifest, OciError, names};
 
 /// Where one build is kept, or would be.
 pub(super) struct Place {
@@ -94,20 +94,17 @@ impl Place {
 /// Copies an image with its documents, but for the record. Every byte is checked against its digest on the way.
 pub(super) fn copy(from: &Layout, record: &BuildRecord, to: &mut LayoutWriter) -> Result<(), BuildError> {
     let served = from.manifest(&record.image.digest)?;
-    let refused = |reason: &str| {
-        let source = crate::oci::OciError::Malformed { name: "manifest", reason: reason.to_owned() };
-        StoreError::Document { what: record.image.digest.to_string(), source }
-    };
-    let Ok(Manifest::Image(manifest)) = Manifest::parse(&served.raw, Some(names::MANIFEST)) else {
-        return Err(refused("it is no image").into());
-    };
+    let refused = |source: OciError| StoreError::Document { what: record.image.digest.to_string(), source };
+    let manifest = Manifest::parse(&served.raw, Some(names::MANIFEST)).and_then(Manifest::into_image);
+    let manifest = manifest.map_err(refused)?;
     to.copy_blob(from, &manifest.config)?;
     for layer in &manifest.layers {
         to.copy_blob(from, layer)?;
     }
     to.add_manifest(names::MANIFEST, &served.raw, Some(&record.image.name))?;
     for (document, _) in DOCUMENTS {
-        let digest = record.documents.get(document).ok_or_else(|| refused("it has not all its documents"))?;
+        let absent = || OciError::Malformed { name: "manifest", reason: "it has not all its documents".to_owned() };
+        let digest = record.documents.get(document).ok_or_else(|| refused(absent()))?;
         to.write_beside(document, &from.read_beside(document, digest)?)?;
     }
     Ok(())

@@ -1,12 +1,12 @@
 //! What an image stands on: the finished image of its template's base, by digest.
 
-use std::io::{self, Read};
+use std::io;
 
 use super::{BuildError, BuildRequest, World, build};
-use crate::adapters::Store;
 use crate::adapters::engine::{Workplace, context};
 use crate::adapters::layout::Layout;
 use crate::adapters::templates::Found;
+use crate::adapters::{self, Open, Store};
 use crate::content::{Digest, limits};
 use crate::home;
 use crate::oci::normalize::{self, Base, Source};
@@ -27,9 +27,6 @@ pub(super) struct Ground {
     _place: Workplace,
 }
 
-/// Opens a layer's stored bytes.
-pub(super) type Open<'a> = Box<dyn Fn() -> io::Result<Box<dyn Read>> + 'a>;
-
 impl Ground {
     /// The image of the template that the requested one stands on: built, or taken from what was built before.
     pub(super) fn of(request: &BuildRequest<'_>, world: &World<'_>) -> Result<Option<Self>, BuildError> {
@@ -49,12 +46,8 @@ impl Ground {
         let layout = Layout::open(&output)?;
         let served = layout.manifest(&digest)?;
         let refused = |source: OciError| BuildError::Normalize(source.into());
-        let manifest = match Manifest::parse(&served.raw, served.media_type.as_deref()).map_err(refused)? {
-            Manifest::Image(manifest) => manifest,
-            Manifest::Index(_) => {
-                return Err(refused(OciError::Malformed { name: "manifest", reason: "it is an index".to_owned() }));
-            }
-        };
+        let manifest = Manifest::parse(&served.raw, served.media_type.as_deref()).and_then(Manifest::into_image);
+        let manifest = manifest.map_err(refused)?;
         let config = ImageConfig::parse(&layout.blob(&manifest.config, limits::CONFIG)?).map_err(refused)?;
         config.check_against(&manifest, &request.platform).map_err(refused)?;
         let layers = manifest.layers.into_iter().zip(config.diff_ids).collect();
@@ -79,10 +72,7 @@ impl Ground {
 
     /// How to open each of its layers.
     pub(super) fn opens(&self) -> Vec<Open<'_>> {
-        let open = |descriptor| -> Open<'_> {
-            Box::new(move || Ok(Box::new(self.layout.open_blob(descriptor).map_err(io::Error::other)?)))
-        };
-        self.layers.iter().map(|(descriptor, _)| open(descriptor)).collect()
+        adapters::opens(&self.layout, self.layers())
     }
 
     /// Its layers, as the canonical image keeps them.

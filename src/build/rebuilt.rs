@@ -25,8 +25,5 @@ pub fn predicate(record: &BuildRecord) -> Vec<u8> {
         "inputs": record.inputs.count,
         "builds": record.builds,
     });
-    // Text and numbers always serialise.
-    let mut bytes = serde_json::to_vec_pretty(&value).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
+    crate::json::pretty(&value)
 }

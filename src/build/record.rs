@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::content::Digest;
+use crate::json;
 use crate::oci::Platform;
 
 /// The name of the schema.
@@ -152,10 +153,7 @@ pub struct LayerRecord {
 impl BuildRecord {
     /// The document, with a newline at its end.
     pub fn write(&self) -> Vec<u8> {
-        // Nothing in it can fail to be JSON: text, numbers and lists.
-        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
-        bytes.push(b'\n');
-        bytes
+        json::pretty(self)
     }
 }
 

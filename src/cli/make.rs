@@ -7,15 +7,22 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{RegistryArgs, SourceArgs};
 
+/// Where locked inputs are already.
+#[derive(Debug, Args, Clone, Default)]
+pub(crate) struct PlaceArgs {
+    /// What holds locked inputs, asked before any mirror: a folder, oci:DIR, or HOST/REPO[:TAG][@sha256:…]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) inputs: Vec<String>,
+}
+
 /// Where locked bytes come from, beside the content store.
 #[derive(Debug, Args, Clone, Default)]
 pub(crate) struct InputArgs {
     /// A mirror to ask before those of this machine, as ARCHIVE=URL (debian=…, debian-security=…)
     #[arg(long, value_name = "ARCHIVE=URL")]
     pub(crate) mirror: Vec<String>,
-    /// What holds locked inputs, asked before any mirror: a folder, oci:DIR, or HOST/REPO[@sha256:…]
-    #[arg(long, value_name = "PLACE")]
-    pub(crate) inputs: Vec<String>,
+    #[command(flatten)]
+    pub(crate) places: PlaceArgs,
     /// A certificate authority to trust while fetching inputs, in PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_cert: Option<PathBuf>,
@@ -225,9 +232,8 @@ pub(crate) struct AttestArgs {
     /// Which platform to build [default: this machine's]
     #[arg(long, value_name = "OS/ARCH", requires = "rebuild")]
     pub(crate) platform: Option<Platform>,
-    /// What holds locked inputs for --rebuild: a folder, oci:DIR, or HOST/REPO[:TAG][@sha256:…]
-    #[arg(long, value_name = "PLACE", requires = "rebuild")]
-    pub(crate) inputs: Vec<String>,
+    #[command(flatten)]
+    pub(crate) places: PlaceArgs,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
 }
@@ -240,10 +246,17 @@ pub(crate) struct PublishArgs {
     /// Where to, with a tag
     #[arg(long, value_name = "REPO:TAG")]
     pub(crate) to: String,
-    /// Let an existing tag name this image from now on
+    #[command(flatten)]
+    pub(crate) push: PushArgs,
+}
+
+/// How an image is put on a registry.
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// Let an existing tag, or layout, hold this image from now on
     #[arg(long)]
     pub(crate) move_tag: bool,
-    /// Publish an image to which nothing is attached
+    /// Put an image to which nothing is attached on a registry
     #[arg(long)]
     pub(crate) allow_unattested: bool,
     #[command(flatten)]
@@ -257,14 +270,8 @@ pub(crate) struct CopyArgs {
     pub(crate) source: String,
     /// Where to: REPO:TAG, or oci:DIR, or oci:DIR:NAME
     pub(crate) destination: String,
-    /// Let an existing tag, or layout, hold this image from now on
-    #[arg(long)]
-    pub(crate) move_tag: bool,
-    /// Copy an image to which nothing is attached to a registry
-    #[arg(long)]
-    pub(crate) allow_unattested: bool,
     #[command(flatten)]
-    pub(crate) registry: RegistryArgs,
+    pub(crate) push: PushArgs,
 }
 
 /// `bulla sbom`

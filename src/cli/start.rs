@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{GuardArgs, SourceArgs};
+use super::{GuardArgs, PlaceArgs, SourceArgs};
 
 /// `bulla launch`
 #[derive(Debug, Args)]
+#[command(mut_arg("inputs", |inputs| inputs.requires("rebuild")))]
 pub(crate) struct LaunchArgs {
     /// The image, or a template
     pub(crate) image: String,
@@ -30,9 +31,8 @@ pub(crate) struct LaunchArgs {
     /// Build the bundled template here and launch that, if the policy allows it
     #[arg(long)]
     pub(crate) rebuild: bool,
-    /// What holds locked inputs for --rebuild: a folder, oci:DIR, or HOST/REPO[@sha256:…]
-    #[arg(long, value_name = "PLACE", requires = "rebuild")]
-    pub(crate) inputs: Vec<String>,
+    #[command(flatten)]
+    pub(crate) places: PlaceArgs,
     /// Mount this folder at /workspace, writable
     #[arg(long, value_name = "DIR")]
     pub(crate) workspace: Option<PathBuf>,

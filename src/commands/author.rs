@@ -4,12 +4,11 @@ use std::path::Path;
 
 use bulla::adapters::signer::keyless::{Keyless, Services, Token};
 use bulla::adapters::signer::{Author, PrivateKey};
-use bulla::adapters::state;
 use bulla::content::limits;
 use bulla::sigstore::Instance;
 
 use super::make::private_key;
-use super::{World, read_root};
+use super::{World, read_root, typed_file};
 use crate::cli::AuthorArgs;
 use crate::report::Failure;
 
@@ -83,6 +82,6 @@ fn token(args: &AuthorArgs, world: &World) -> Result<Token, Failure> {
 }
 
 fn text(file: &Path) -> Result<String, Failure> {
-    let bytes = state::read_file(file, limits::KEY).map_err(|error| Failure::usage(error.to_string()))?;
+    let bytes = typed_file(file, limits::KEY)?;
     String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not text", file.display())))
 }

@@ -14,7 +14,7 @@ use bulla::oci::Platform;
 use bulla::reference::Reference;
 use bulla::template::{Template, skeleton};
 
-use super::{World, print, shout, tell};
+use super::{World, print, tell};
 use crate::cli::{FetchArgs, InitArgs, InputArgs, LockArgs};
 use crate::progress::Line;
 use crate::report::{Exit, Failure};
@@ -38,12 +38,11 @@ fn access(args: &InputArgs) -> Access {
 /// The inputs that this machine can get.
 pub(crate) fn inputs(args: &InputArgs, world: &World) -> Result<Inputs, Failure> {
     let (mut folders, mut artifacts) = (Vec::new(), Vec::new());
-    for place in &args.inputs {
+    for place in &args.places.inputs {
         match place.strip_prefix("oci:") {
             Some(layout) => folders.push(PathBuf::from(layout)),
             None if names_registry(place) => {
-                let registry = world.registry(&args.registry, false);
-                shout(&registry.weakened(|name| world.var(name)));
+                let registry = world.registry_aloud(&args.registry, false);
                 artifacts.push(ArtifactSource::new(&registry, &place.parse()?));
             }
             None => folders.push(PathBuf::from(place)),
@@ -70,7 +69,7 @@ pub(crate) fn lock(args: &LockArgs, world: &World) -> Result<Exit, Failure> {
         let family = templates::find(&name, Some(&args.templates_dir))?;
         let parents = &family[1..];
         if args.check {
-            match lock::check_over(&template, parents)? {
+            match lock::check(&template, parents)? {
                 Drift::None => tell(&format!("{name}: the lock is this template's")),
                 drift => {
                     exit = Exit::Denied;
@@ -88,7 +87,7 @@ pub(crate) fn lock(args: &LockArgs, world: &World) -> Result<Exit, Failure> {
         };
         let line = Line::new();
         let inputs = inputs(&args.inputs, world)?;
-        let lock = lock::lock_over(&template, &args.platform, &apt, parents, &inputs, &|event| line.show(event))?;
+        let lock = lock::lock(&template, &args.platform, &apt, parents, &inputs, &|event| line.show(event))?;
         drop(line);
         let (path, changed) = lock::write(&folder, &lock)?;
         if args.update {
@@ -143,7 +142,7 @@ pub(crate) fn fetch(args: &FetchArgs, world: &World) -> Result<Exit, Failure> {
             None => vec![Platform::host()],
         };
         for platform in platforms {
-            let locks = lock::locked_over(&family[0].template, &family[1..], &platform)?;
+            let locks = lock::locked(&family[0].template, &family[1..], &platform)?;
             // Those that two templates of a family both have are one.
             let wanted: std::collections::BTreeSet<_> =
                 locks.iter().flat_map(|lock| lock.for_platform(&platform)).collect();
@@ -163,8 +162,7 @@ pub(crate) fn fetch(args: &FetchArgs, world: &World) -> Result<Exit, Failure> {
         print(&format!("oci:{}@{}\n", folder.display(), artifact.digest()))?;
     }
     if let Some(to) = &to {
-        let registry = world.registry(&args.inputs.registry, false);
-        shout(&registry.weakened(|name| world.var(name)));
+        let registry = world.registry_aloud(&args.inputs.registry, false);
         let published = artifact.push(&registry.repository(&to.repository), to.tag.as_deref())?;
         tell(&format!("{} inputs sent, {} there already", published.sent, published.present));
         print(&format!("{}\n", to.repository.pin(published.digest)))?;

@@ -1,6 +1,6 @@
 //! `verify` and `audit`: what judges and starts nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bulla::adapters::state;
 use bulla::attestation::Statement;
@@ -13,7 +13,7 @@ use bulla::verify;
 use serde_json::{Map, Value, json as object};
 
 use super::make::private_key;
-use super::{World, chosen_policy, open, parse_image, print, shout, tell};
+use super::{World, chosen_policy, open, parse_image, print, shout, tell, typed_file};
 use crate::cli::{AuditArgs, SourceArgs, VerifyArgs};
 use crate::report::{Exit, Failure, Question, exit_of, failure_json, github, json, shown, verdict_json, verdict_text};
 
@@ -55,9 +55,7 @@ pub(crate) fn verify(args: &VerifyArgs, world: &World) -> Result<Exit, Failure> 
 }
 
 fn read_bundles(args: &VerifyArgs) -> Result<Vec<Vec<u8>>, Failure> {
-    let read =
-        |file: &PathBuf| state::read_file(file, limits::BUNDLE).map_err(|error| Failure::usage(error.to_string()));
-    args.bundle.iter().map(read).collect()
+    args.bundle.iter().map(|file| typed_file(file, limits::BUNDLE)).collect()
 }
 
 /// Writes the verdict as a verification summary where that was asked for. Without a verdict, or if it cannot be
@@ -175,7 +173,7 @@ fn read_list(file: &Path) -> Result<String, Failure> {
         bulla::content::read_bounded(std::io::stdin().lock(), limits::OWN_FILE, "standard input")
             .map_err(|error| Failure::usage(error.to_string()))?
     } else {
-        state::read_file(file, limits::OWN_FILE).map_err(|error| Failure::usage(error.to_string()))?
+        typed_file(file, limits::OWN_FILE)?
     };
     String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{} is not text", file.display())))
 }

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use bulla::adapters::Event;
 use bulla::adapters::engine::{self, Choice, Host, Workplace};
 use bulla::adapters::layout::Layout;
 use bulla::adapters::signer::{Author, KeyKind, PrivateKey};
 use bulla::adapters::state;
 use bulla::adapters::templates::{self, Found};
-use bulla::adapters::{Event, Store as _};
 use bulla::attestation::predicate_types;
 use bulla::build::{self, BuildRecord, BuildRequest, Expected};
 use bulla::class::Class;
@@ -22,10 +22,12 @@ use bulla::template::digests;
 use bulla::{describe, home, verify};
 
 use super::author::Signer;
-use super::{Opened, World, has_terminal, inputs, open, parse_image, print, provenance, rebuild, shout, tell};
+use super::{
+    Opened, World, has_terminal, inputs, open, parse_image, print, provenance, rebuild, shout, tell, typed_file,
+};
 use crate::cli::{
-    AttestArgs, BuildArgs, CompressionName, CopyArgs, DiffArgs, EngineName, InputArgs, KeyType, PublishArgs, SbomArgs,
-    SbomForm, SignArgs, SourceArgs, TargetArgs,
+    AttestArgs, BuildArgs, CompressionName, CopyArgs, DiffArgs, EngineName, InputArgs, KeyType, PublishArgs, PushArgs,
+    SbomArgs, SbomForm, SignArgs, SourceArgs, TargetArgs,
 };
 use crate::progress::Line;
 use crate::report::{Exit, Failure, Question, shown};
@@ -47,6 +49,12 @@ impl From<CompressionName> for Compression {
             CompressionName::Gzip => Self::Gzip,
             CompressionName::Zstd => Self::Zstd,
         }
+    }
+}
+
+impl From<&PushArgs> for PublishOptions {
+    fn from(args: &PushArgs) -> Self {
+        Self { move_tag: args.move_tag, allow_unattested: args.allow_unattested }
     }
 }
 
@@ -119,6 +127,9 @@ pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> 
     if let Some(template) = &args.rebuild {
         return rebuild::attest(template, args, world);
     }
+    if !args.places.inputs.is_empty() {
+        return Err(Failure::usage("--inputs goes with --rebuild"));
+    }
     let (Some(predicate_type), Some(file)) = (&args.predicate_type, &args.predicate) else {
         return Err(Failure::usage("give --type and --predicate, or --rebuild"));
     };
@@ -133,8 +144,7 @@ pub(crate) fn attest(args: &AttestArgs, world: &World) -> Result<Exit, Failure> 
             )));
         }
     };
-    let predicate =
-        state::read_file(file, bulla::sbom::limits::DOCUMENT).map_err(|error| Failure::usage(error.to_string()))?;
+    let predicate = typed_file(file, bulla::sbom::limits::DOCUMENT)?;
     let signer = Signer::read(&args.author, args.target.offline, world)?;
     let say = |signing: &mut Signing<'_>| Ok(signing.attest(predicate_type, &predicate)?);
     attach(&args.image, &args.target, signer.author(), world, say)
@@ -151,9 +161,7 @@ pub(super) fn attach(
     let (digest, bundle) = match parse_image(image)? {
         ImageName::Layout { dir, image } => {
             let mut layout = Layout::open(&dir)?;
-            let (descriptor, ref_name) = layout.find(&image)?;
-            let mut served = layout.manifest(&descriptor.digest)?;
-            served.media_type = Some(descriptor.media_type);
+            let (served, ref_name) = layout.image(&image)?;
             let name = target.as_name.clone().or(ref_name).unwrap_or_else(|| "unnamed".to_owned());
             let mut signing = Signing::of(Place::Layout(&mut layout), &served, &name, author, world.now)?;
             (served.digest, say(&mut signing)?)
@@ -167,8 +175,7 @@ pub(super) fn attach(
             if target.as_name.is_some() {
                 return Err(Failure::usage("--as names a layout; an image on a registry has its own name"));
             }
-            let registry = world.registry(&target.registry, target.offline);
-            shout(&registry.weakened(|name| world.var(name)));
+            let registry = world.registry_aloud(&target.registry, target.offline);
             let (served, _) = registry.resolve(&reference)?;
             let store = registry.repository(&reference.repository);
             let name = reference.repository.to_string();
@@ -189,10 +196,9 @@ pub(crate) fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure
     };
     let to: Reference = args.to.parse()?;
     let layout = Layout::open(&dir)?;
-    let registry = world.registry(&args.registry, false);
-    shout(&registry.weakened(|name| world.var(name)));
+    let registry = world.registry_aloud(&args.push.registry, false);
     let line = Line::new();
-    let options = PublishOptions { move_tag: args.move_tag, allow_unattested: args.allow_unattested };
+    let options = PublishOptions::from(&args.push);
     let published = publish::publish(&layout, &image, &to, options, &registry, &|event| line.show(event))?;
     if let Some(before) = published.moved_from {
         tell(&format!("the tag {} named {before} before", published.tag));
@@ -206,17 +212,17 @@ pub(crate) fn publish(args: &PublishArgs, world: &World) -> Result<Exit, Failure
 
 /// Copies from wherever to wherever; what is printed is the copy's exact name.
 pub(crate) fn copy(args: &CopyArgs, world: &World) -> Result<Exit, Failure> {
-    let source = SourceArgs { registry: args.registry.clone(), ..SourceArgs::default() };
+    let source = SourceArgs { registry: args.push.registry.clone(), ..SourceArgs::default() };
     let image = parse_image(&args.source)?;
     let to = parse_image(&args.destination)?;
     let mut question = Question::default();
     let opened = open(&image, &source, world, &mut question)?;
-    let registry = world.registry(&args.registry, false);
+    let registry = world.registry(&args.push.registry, false);
     if matches!(to, ImageName::Registry(_)) {
         question.unsafe_options.extend(registry.weakened(|name| world.var(name)));
     }
     shout(&question.unsafe_options);
-    let options = PublishOptions { move_tag: args.move_tag, allow_unattested: args.allow_unattested };
+    let options = PublishOptions::from(&args.push);
     let line = Line::new();
     let progress = |event: Event<'_>| line.show(event);
     let copied = match to {

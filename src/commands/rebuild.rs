@@ -22,7 +22,7 @@ pub(crate) fn rebuild(name: &str, args: &LaunchArgs, world: &World) -> Result<(L
     let output = world.cache()?.join("rebuild").join(name);
     let request = BuildRequest { offline: args.source.offline, ..again(&family, output.clone()) };
     let registry = args.source.registry.clone();
-    let inputs = InputArgs { inputs: args.inputs.clone(), registry, ..InputArgs::default() };
+    let inputs = InputArgs { places: args.places.clone(), registry, ..InputArgs::default() };
     let record = run_build(&request, &inputs, world)?;
     Ok((Layout::open(&output)?, record.image.digest))
 }
@@ -32,7 +32,7 @@ pub(crate) fn attest(name: &str, args: &AttestArgs, world: &World) -> Result<Exi
     let family = templates::find(name, args.templates_dir.as_deref())?;
     let signer = Signer::read(&args.author, args.target.offline, world)?;
     let registry = args.target.registry.clone();
-    let inputs = InputArgs { inputs: args.inputs.clone(), registry, ..InputArgs::default() };
+    let inputs = InputArgs { places: args.places.clone(), registry, ..InputArgs::default() };
     let mut other = None;
     let done = attach(&args.image, &args.target, signer.author(), world, |signing| {
         let (subject, manifest) = signing.image();

@@ -158,14 +158,7 @@ fn rebuild(
     let root: Served = layout.manifest(&digest)?;
     let opened = Opened { store: Box::new(layout), root, name: home::template_image(name), reference: None };
     let subject = verify::examine(opened.target(), Some(&Platform::host()))?;
-    let evidence = Evidence {
-        subject,
-        origin: Origin::Rebuilt { published },
-        candidates: Vec::new(),
-        rejected: Vec::new(),
-        passed_over: Vec::new(),
-        legacy: Vec::new(),
-    };
+    let evidence = Evidence::of(subject, Origin::Rebuilt { published });
     let verdict = policy.evaluate(&evidence, world.now)?;
     Ok((verdict, opened))
 }

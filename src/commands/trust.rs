@@ -11,7 +11,7 @@ use bulla::sigstore::{Instance, Member, TrustRoot};
 use jiff::Timestamp;
 use serde_json::{Value, json as object};
 
-use super::{World, chosen_policy, print, tell};
+use super::{World, chosen_policy, print, tell, typed_file};
 use crate::cli::{InstanceName, PolicyArgs, TrustShowArgs, TrustUpdateArgs};
 use crate::report::{Exit, Failure, json, shown};
 
@@ -114,7 +114,7 @@ pub(crate) fn update(args: &TrustUpdateArgs, world: &World) -> Result<Exit, Fail
 }
 
 fn update_private(first: &Path, mirror: &str, output: &Path, world: &World) -> Result<Exit, Failure> {
-    let initial = state::read_file(first, limits::TRUST_ROOT).map_err(|error| Failure::usage(error.to_string()))?;
+    let initial = typed_file(first, limits::TRUST_ROOT)?;
     let update = world.roots().update(&Repository::private(initial, mirror), world.now)?;
     state::write_file(output, &update.json)?;
     tell(&told(&output.display().to_string(), &update));

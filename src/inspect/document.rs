@@ -7,11 +7,12 @@ use super::Believed;
 use crate::attestation::bundle::{Bundle, Material};
 use crate::attestation::provenance::Provenance;
 use crate::attestation::{self, AttestationError, predicate_types};
-use crate::class::{Class, Classified};
+use crate::class::{Class, Classified as _};
 use crate::content::Digest;
 use crate::oci::Descriptor;
+use crate::policy::verdict::Reason;
 use crate::sbom;
-use crate::sigstore::{self, Formats, Rejection, Signer, Trust, VerifiedAttestation};
+use crate::sigstore::{self, Claimed, Formats, Rejection, Signer, Trust, VerifiedAttestation};
 
 /// What a signature is worth. None of these words is a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -114,7 +115,7 @@ pub struct Signature {
     /// Whether the rule for the image names this signer; absent without a policy, or where nothing was verified.
     pub signer_of_policy: Option<bool>,
     /// Why it was not verified: class, code and words.
-    pub reason: Option<Why>,
+    pub reason: Option<Reason>,
 }
 
 /// A signer.
@@ -135,20 +136,9 @@ pub enum Who {
     },
     /// Somebody with a key that is not known, and what the bundle hints at.
     Hint {
-        /// Nobody signed this.
+        /// The fingerprint of a key, or another word for it. Nobody signed this.
         hint: String,
     },
-}
-
-/// Why something was not verified.
-#[derive(Debug, Serialize)]
-pub struct Why {
-    /// What kind of thing went wrong.
-    pub class: &'static str,
-    /// Which check.
-    pub code: &'static str,
-    /// For a person.
-    pub message: String,
 }
 
 impl Attachment {
@@ -168,7 +158,7 @@ impl Attachment {
 
     /// The same, with the reason.
     pub(super) fn because(mut self, message: String) -> Self {
-        self.signature.reason = Some(Why { class: "LIMIT", code: "not-read", message });
+        self.signature.reason = Some(Reason { class: Class::Limit, code: "not-read", message });
         self
     }
 
@@ -184,7 +174,7 @@ impl Attachment {
         match attestation::Statement::parse(bytes) {
             Ok(statement) => shown.statement = Some(Statement::of(&statement, about)),
             Err(error) => {
-                shown.signature = Signature { reason: Some(Why::of(&error)), ..Signature::of(Standing::Unreadable) }
+                shown.signature = Signature { reason: Some(Reason::of(&error)), ..Signature::of(Standing::Unreadable) }
             }
         }
         shown
@@ -206,7 +196,7 @@ impl Attachment {
                 shown.statement = Some(Statement::of(&statement, Some(subject)));
                 shown.signature = Signature::judge(&bundle, subject, believed);
             }
-            Err(error) => shown.signature.reason = Some(Why::of(&error)),
+            Err(error) => shown.signature.reason = Some(Reason::of(&error)),
         }
         shown
     }
@@ -293,11 +283,13 @@ impl Signature {
                 Err(rejection) => keep(rejection),
             }
         }
-        let (standing, signer) = match bundle.material() {
-            Material::Certificate => (Standing::NotVerified, sigstore::claimed_identity(bundle).map(Who::of_identity)),
-            Material::PublicKey { hint } => (Standing::UnknownKey, Some(Who::Hint { hint: hint.to_owned() })),
+        let (standing, signer) = match Claimed::by(bundle) {
+            Claimed::Certificate(identity) => (Standing::NotVerified, Some(Who::of_identity(*identity))),
+            Claimed::Nobody => (Standing::NotVerified, None),
+            Claimed::Key(fingerprint) => (Standing::UnknownKey, Some(Who::Hint { hint: fingerprint.to_string() })),
+            Claimed::Hint(hint) => (Standing::UnknownKey, Some(Who::Hint { hint })),
         };
-        Self { signer, reason: refused.as_ref().map(Why::of), ..Self::of(standing) }
+        Self { signer, reason: refused.as_ref().map(Reason::of), ..Self::of(standing) }
     }
 
     fn verified(attestation: &VerifiedAttestation, root: Option<String>, signer_of_policy: Option<bool>) -> Self {
@@ -319,11 +311,5 @@ impl Signature {
 impl Who {
     fn of_identity(identity: sigstore::Identity) -> Self {
         Self::Certificate { identity: identity.san.as_str().to_owned(), issuer: identity.issuer }
-    }
-}
-
-impl Why {
-    fn of(error: &(impl Classified + std::fmt::Display)) -> Self {
-        Self { class: error.class().as_str(), code: error.code(), message: error.to_string() }
     }
 }

@@ -35,8 +35,6 @@ pub struct Profile {
     pub memory: u64,
     /// Bound on processes.
     pub pids: u32,
-    /// Bound on processors, in thousandths of one; absent: none.
-    pub milli_cpus: Option<u32>,
     /// What can be reached.
     pub network: Network,
     /// Folders that can be written to, besides the home and the working folder.
@@ -51,7 +49,6 @@ impl Default for Profile {
             home: "/home/agent".to_owned(),
             memory: 4 << 30,
             pids: 512,
-            milli_cpus: None,
             network: Network::None,
             tmpfs: vec![
                 Tmpfs { path: "/tmp".to_owned(), size: 1 << 30 },
@@ -69,7 +66,6 @@ impl From<&TemplateManifest> for Profile {
             home: template.user.home.clone(),
             memory: template.launch.memory,
             pids: template.launch.pids,
-            milli_cpus: None,
             network: template.launch.network,
             tmpfs: template.launch.tmpfs.clone(),
         }
@@ -92,8 +88,8 @@ impl Profile {
         if self.user.0 == 0 || self.user.1 == 0 {
             return refuse("containers do not run as root".to_owned());
         }
-        if self.memory < 8 << 20 || self.pids == 0 || self.pids > 1 << 20 || self.milli_cpus == Some(0) {
-            return refuse("memory (at least 8 MiB), pids (up to 1,048,576) and cpus need a bound".to_owned());
+        if self.memory < 8 << 20 || self.pids == 0 || self.pids > 1 << 20 {
+            return refuse("memory (at least 8 MiB) and pids (up to 1,048,576) need a bound".to_owned());
         }
         let mut folders: Vec<&str> = self.tmpfs.iter().map(|tmpfs| tmpfs.path.as_str()).collect();
         if !folders.contains(&self.home.as_str()) {
@@ -395,7 +391,6 @@ mod tests {
         let bad = [
             Profile { memory: 0, ..Profile::default() },
             Profile { pids: 0, ..Profile::default() },
-            Profile { milli_cpus: Some(0), ..Profile::default() },
             Profile { user: (0, 1000), ..Profile::default() },
             Profile { home: "/".to_owned(), ..Profile::default() },
             Profile { home: WORKSPACE.to_owned(), ..Profile::default() },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Drift, LockingError, beside_packages, check, chosen, locked};
+use super::{Drift, LockingError, beside_packages, chosen, own_drift, own_lock};
 use crate::adapters::Progress;
 use crate::adapters::apt::{Apt, Installed, Resolved};
 use crate::adapters::inputs::Inputs;
@@ -14,10 +14,11 @@ use crate::lockfile::{Base, Lock};
 use crate::oci::Platform;
 use crate::template::Template;
 
-/// Resolves a template like [`super::lock`], over those it stands on, the nearest first; none: over nothing. Their
-/// packages are brought here, as only they say what they depend on and provide: a lock can then be made long after the
-/// archive has newer ones.
-pub fn lock_over(
+/// Resolves a template for these platforms (none: all that it declares) over those it stands on, the nearest first
+/// (none: over nothing). The lock then holds exactly these platforms. What has to be read to be locked is kept in the
+/// store of `inputs`; so are the packages of those underneath, as only they say what they depend on and provide: a lock
+/// can then be made long after the archive has newer ones.
+pub fn lock(
     template: &Template,
     platforms: &[Platform],
     apt: &Apt,
@@ -25,15 +26,17 @@ pub fn lock_over(
     inputs: &Inputs,
     progress: Progress<'_>,
 ) -> Result<Lock, LockingError> {
-    let Some((parent, further)) = parents.split_first() else {
-        return super::lock(template, platforms, apt, inputs, progress);
-    };
     let platforms = chosen(template, platforms)?;
+    let wanted = &template.manifest.deb;
+    let Some((parent, further)) = parents.split_first() else {
+        let mut resolved = apt.resolve(wanted, &platforms, progress)?;
+        resolved.inputs.extend(beside_packages(template, &platforms, inputs, progress)?);
+        return Ok(Lock::new(template.digest(), &wanted.distro, resolved.releases, resolved.inputs)?);
+    };
     let mut below = Vec::new();
     for platform in &platforms {
-        below = locked_over(&parent.template, further, platform)?;
+        below = locked(&parent.template, further, platform)?;
     }
-    let wanted = &template.manifest.deb;
     let mut resolved = if wanted.packages.is_empty() {
         Resolved { releases: Vec::new(), inputs: Vec::new() }
     } else {
@@ -48,8 +51,8 @@ pub fn lock_over(
 }
 
 /// In what a template, its lock and what it stands on disagree. An error: one of them has no lock that can be read.
-pub fn check_over(template: &Template, parents: &[Found]) -> Result<Drift, LockingError> {
-    match check(template)? {
+pub fn check(template: &Template, parents: &[Found]) -> Result<Drift, LockingError> {
+    match own_drift(template)? {
         Drift::None => base_drift(template, &template.lock()?, parents.first()),
         drift => Ok(drift),
     }
@@ -57,11 +60,11 @@ pub fn check_over(template: &Template, parents: &[Found]) -> Result<Drift, Locki
 
 /// The lock of a template and of each that it stands on, the nearest first, if every one is its template's, covers
 /// the platform and is the one that was underneath when the one before it was locked.
-pub fn locked_over(template: &Template, parents: &[Found], platform: &Platform) -> Result<Vec<Lock>, LockingError> {
+pub fn locked(template: &Template, parents: &[Found], platform: &Platform) -> Result<Vec<Lock>, LockingError> {
     let mut locks = Vec::new();
     let family = || std::iter::once(template).chain(parents.iter().map(|parent| &parent.template));
     for (template, parent) in family().zip(parents.iter().map(Some).chain([None])) {
-        let lock = locked(template, platform)?;
+        let lock = own_lock(template, platform)?;
         match base_drift(template, &lock, parent)? {
             Drift::None => locks.push(lock),
             drift => return Err(LockingError::Drift { template: template.name.clone(), drift }),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Base, Input, Kind, Lock, LockError, Release, VERSION, bounded, cut};
-use crate::content::{Digest, limits};
+use crate::content::{self, Digest, TomlError, limits};
 use crate::oci::Platform;
 
 const HEADER: &str = "# Written by `bulla lock`. Every byte that goes into the image, by hash.\n";
@@ -21,16 +21,13 @@ impl Lock {
         if let Some(line) = conflict_marker(text) {
             return Err(LockError::Conflict { line });
         }
-        let syntax = |error: toml::de::Error| LockError::Syntax {
-            line: line_at(text, error.span().map_or(0, |span| span.start)),
-            reason: error.message().chars().take(200).collect(),
-        };
+        let syntax = |TomlError { line, reason }| LockError::Syntax { line, reason };
         // The version first: a later one may have fields that would read as unknown.
-        let head: WireHead = toml::from_str(text).map_err(syntax)?;
+        let head: WireHead = content::parse_toml(text).map_err(syntax)?;
         if head.version != VERSION {
             return Err(LockError::Version(head.version));
         }
-        let lock = toml::from_str::<WireLock>(text).map_err(syntax)?.into_lock()?;
+        let lock = content::parse_toml::<WireLock>(text).map_err(syntax)?.into_lock()?;
         lock.check()?;
         let written = lock.write();
         if written != text {
@@ -101,10 +98,6 @@ fn conflict_marker(text: &str) -> Option<usize> {
             .any(|mark| line.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\r'])))
     };
     text.lines().position(marker).map(|index| index + 1)
-}
-
-fn line_at(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }
 
 fn line(text: &mut String, key: &str, value: impl std::fmt::Display) {

@@ -13,7 +13,7 @@ use crate::policy::predicate;
 use crate::policy::threshold::{self, Met};
 use crate::policy::verdict::{Attested, Check, Reason, Rejected, Root, Status, Subject, Verdict};
 use crate::policy::{Candidate, Evidence, Rebuild, Requirement, Rule};
-use crate::sigstore::{self, TrustRoot, VerifiedAttestation};
+use crate::sigstore::{self, Claimed, TrustRoot, VerifiedAttestation};
 
 impl Rule {
     /// One check for each requirement; also records what was verified and what was not.
@@ -212,7 +212,7 @@ impl Rule {
             return (Vec::new(), Vec::new());
         }
         let candidates = evidence.candidates.iter().filter(|one| requirement.asks_for(&one.predicate_type));
-        let found = sorted(candidates.map(|one| sigstore::unverified_signer(&one.bundle)));
+        let found = sorted(candidates.map(|one| Claimed::by(&one.bundle).to_string()));
         (found, self.wanted(requirement))
     }
 

@@ -25,17 +25,12 @@ fn person(signer: &Signer) -> String {
     match signer {
         Signer::Key { fingerprint } => fingerprint.to_string(),
         Signer::Certificate(identity) => {
-            let kind = match identity.san {
-                San::Uri(_) => "uri",
-                San::Email(_) => "email",
-                San::Other(_) => "other",
-            };
             let name = match &identity.san {
                 // A workflow is named with its ref: `…/release.yml@refs/tags/v1`.
                 San::Uri(uri) => uri.rsplit_once('@').map_or(uri.as_str(), |(workflow, _)| workflow),
                 other => other.as_str(),
             };
-            format!("{}\n{kind}\n{name}", identity.issuer)
+            format!("{}\n{}\n{name}", identity.issuer, identity.san.kind())
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What an evaluation says: every check, the verdict, and the proof value that a launch takes.
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::class::{Class, Classified};
 use crate::content::Digest;
@@ -10,7 +11,7 @@ use crate::reference::PinnedReference;
 use crate::sigstore::Signer;
 
 /// Why something did not pass.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
     /// What kind of thing went wrong.
     pub class: Class,

@@ -3,7 +3,7 @@
 use bulla::class::Class;
 use bulla::policy::Policy;
 use bulla::policy::verdict::{Attested, Check, Rejected, Verdict};
-use bulla::sigstore::{Claims, Identity, San, Signer};
+use bulla::sigstore::{Claims, Identity, Signer};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json as object};
 
@@ -149,15 +149,10 @@ fn signer_json(signer: &Signer) -> Value {
 }
 
 fn certificate_json(identity: &Identity) -> Value {
-    let kind = match identity.san {
-        San::Uri(_) => "uri",
-        San::Email(_) => "email",
-        San::Other(_) => "other",
-    };
     object!({
         "issuer": identity.issuer,
         "identity": identity.san.as_str(),
-        "kind": kind,
+        "kind": identity.san.kind(),
         "certificate": claims_json(&identity.claims),
     })
 }

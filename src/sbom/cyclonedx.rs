@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::read::{Element, Format, SbomPackage, Summary, Wire, bounded, each, hex, is_image, one};
 use super::{Described, Inventory, OsRelease, Package, SbomError, purl, timestamp, too_many, uuid};
 use crate::content::Digest;
-use crate::json::Obj;
+use crate::json::{self, Obj};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -107,8 +107,8 @@ pub fn write(inventory: &Inventory, described: &Described<'_>) -> Vec<u8> {
         dependencies,
     };
     // Unique to this document, and the same whenever the same document is written again.
-    document.serial_number = format!("urn:uuid:{}", uuid(&Digest::of(&super::json(&document))));
-    super::json(&document)
+    document.serial_number = format!("urn:uuid:{}", uuid(&Digest::of(&json::pretty(&document))));
+    json::pretty(&document)
 }
 
 impl<'a> Component<'a> {
@@ -130,8 +130,7 @@ impl<'a> Component<'a> {
 
 fn image<'a>(described: &Described<'a>) -> Component<'a> {
     let digest = described.digest.to_string();
-    let architecture = described.platform.map(|platform| platform.architecture.as_str());
-    let purl = purl::image(described.name, &digest, architecture);
+    let purl = purl::image(described.name, &digest, &described.platform.architecture);
     Component {
         bom_ref: Some(purl.clone()),
         version: Some(digest),

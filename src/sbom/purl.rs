@@ -23,10 +23,10 @@ pub(super) fn language(kind: &'static str, namespace: Option<&str>, name: &str, 
 }
 
 /// The purl of an image by its digest; `name` may be a whole repository.
-pub(super) fn image(name: &str, digest: &str, architecture: Option<&str>) -> String {
+pub(super) fn image(name: &str, digest: &str, architecture: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name).to_lowercase();
     let repository = name.contains('/').then_some(name);
-    write("oci", None, &last, Some(digest), &[("arch", architecture), ("repository_url", repository)])
+    write("oci", None, &last, Some(digest), &[("arch", Some(architecture)), ("repository_url", repository)])
 }
 
 fn write(
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(distribution("deb", None, "libstdc++6", "14.2.0-19", None), "pkg:deb/libstdc%2B%2B6@14.2.0-19");
         assert_eq!(language("npm", Some("@scope"), "name", Some("1.0.0")), "pkg:npm/%40scope/name@1.0.0");
         assert_eq!(
-            image("ghcr.io/Acme/claude", "sha256:00", Some("amd64")),
+            image("ghcr.io/Acme/claude", "sha256:00", "amd64"),
             "pkg:oci/claude@sha256:00?arch=amd64&repository_url=ghcr.io%2FAcme%2Fclaude"
         );
     }

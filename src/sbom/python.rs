@@ -20,7 +20,7 @@ pub(super) fn package(path: &str, folder: &str, content: &[u8]) -> Package {
     };
     Package {
         kind: Kind::Python,
-        purl: purl::language("pypi", None, &normal(&name), version.as_deref()),
+        purl: purl::language("pypi", None, &pypi_name(&name), version.as_deref()),
         name,
         version,
         architecture: None,
@@ -72,7 +72,7 @@ impl Headers {
 }
 
 /// PEP 503: lower case, and one dash for every run of dashes, dots and underscores.
-fn normal(name: &str) -> String {
+pub(crate) fn pypi_name(name: &str) -> String {
     let mut normal = String::with_capacity(name.len());
     for character in name.chars() {
         if !matches!(character, '-' | '_' | '.') {

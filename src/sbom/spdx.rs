@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::read::{Element as Read, Format, SbomPackage, Summary, Wire, add, bounded, each, hex, is_image};
 use super::{Described, Inventory, OsRelease, Package, SbomError, licence_refs, purl, timestamp, uuid};
 use crate::content::Digest;
-use crate::json::Obj;
+use crate::json::{self, Obj};
 
 const NO_ASSERTION: &str = "NOASSERTION";
 const DOCUMENT: &str = "SPDXRef-DOCUMENT";
@@ -118,20 +118,19 @@ pub fn write(inventory: &Inventory, described: &Described<'_>) -> Vec<u8> {
         has_extracted_licensing_infos: licence_refs(inventory).into_iter().map(extracted).collect(),
     };
     // Unique to this document (SPDX 2.3, 6.5) and the same whenever the same document is written again.
-    let own = uuid(&Digest::of(&super::json(&document)));
+    let own = uuid(&Digest::of(&json::pretty(&document)));
     document.document_namespace = format!("{}/spdx/{}/{own}", env!("CARGO_PKG_REPOSITORY"), described.digest.hex());
-    super::json(&document)
+    json::pretty(&document)
 }
 
 fn image<'a>(described: &Described<'a>) -> Element<'a> {
     let digest = described.digest.to_string();
-    let architecture = described.platform.map(|platform| platform.architecture.as_str());
     Element {
         name: described.name,
         spdx_id: IMAGE.to_owned(),
         checksums: Some([Checksum { algorithm: "SHA256", checksum_value: described.digest.hex() }]),
         primary_package_purpose: Some("CONTAINER"),
-        external_refs: Some(purl_ref(purl::image(described.name, &digest, architecture))),
+        external_refs: Some(purl_ref(purl::image(described.name, &digest, &described.platform.architecture))),
         version_info: Some(digest),
         source_info: None,
         ..Element::default()

@@ -42,6 +42,15 @@ impl San {
             Self::Uri(value) | Self::Email(value) | Self::Other(value) => value,
         }
     }
+
+    /// The kind, as it stands in documents.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Uri(_) => "uri",
+            Self::Email(_) => "email",
+            Self::Other(_) => "other",
+        }
+    }
 }
 
 /// Who signed, as the certificate has it.

@@ -9,6 +9,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use sigstore_crypto::VerificationKey;
+use sigstore_trust_root::trusted_root::CertChain;
 use sigstore_trust_root::{SIGSTORE_GITHUB_TRUSTED_ROOT, SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
 use sigstore_types::{DerPublicKey, TimeRange};
 use sigstore_verify::Verifier;
@@ -255,37 +256,29 @@ fn every_window_is_there(root: &TrustedRoot) -> bool {
 /// left out; why is returned.
 fn settle_authorities(root: &mut TrustedRoot) -> Result<Vec<String>, String> {
     let mut left_out = Vec::new();
-    let mut authorities = Vec::new();
+    type Check = fn(&[&[u8]]) -> Result<(), String>;
+    let mut settle = |chain: &CertChain, window: &mut Option<TimeRange>, check: Check, what: &str, name: &str| {
+        let chain: Vec<_> = chain.certificates.iter().map(|certificate| certificate.raw_bytes.as_bytes()).collect();
+        *window = narrow(*window, &chain)?;
+        let checked = check(&chain);
+        if let Err(reason) = &checked {
+            left_out.push(format!("the {what} authority {name:?}: {reason}"));
+        }
+        Ok::<bool, String>(checked.is_ok() && window.is_some())
+    };
     for mut authority in std::mem::take(&mut root.certificate_authorities) {
-        let certificates = authority.cert_chain.certificates.iter();
-        let chain: Vec<_> = certificates.map(|certificate| certificate.raw_bytes.as_bytes()).collect();
-        let window = narrow(authority.valid_for, &chain)?;
-        if let Err(reason) = chain::check_certificate_authority(&chain) {
-            left_out.push(format!("the certificate authority {:?}: {reason}", authority.uri));
-            continue;
-        }
-        if window.is_some() {
-            authority.valid_for = window;
-            authorities.push(authority);
+        let (chain, window) = (&authority.cert_chain, &mut authority.valid_for);
+        if settle(chain, window, chain::check_certificate_authority, "certificate", &authority.uri)? {
+            root.certificate_authorities.push(authority);
         }
     }
-    root.certificate_authorities = authorities;
-    let mut authorities = Vec::new();
     for mut authority in std::mem::take(&mut root.timestamp_authorities) {
-        let certificates = authority.cert_chain.certificates.iter();
-        let chain: Vec<_> = certificates.map(|certificate| certificate.raw_bytes.as_bytes()).collect();
-        let window = narrow(authority.valid_for, &chain)?;
-        if let Err(reason) = chain::check_timestamp_authority(&chain) {
-            let name = authority.uri.as_deref().unwrap_or_default();
-            left_out.push(format!("the timestamp authority {name:?}: {reason}"));
-            continue;
-        }
-        if window.is_some() {
-            authority.valid_for = window;
-            authorities.push(authority);
+        let (chain, window) = (&authority.cert_chain, &mut authority.valid_for);
+        let name = authority.uri.as_deref().unwrap_or_default();
+        if settle(chain, window, chain::check_timestamp_authority, "timestamp", name)? {
+            root.timestamp_authorities.push(authority);
         }
     }
-    root.timestamp_authorities = authorities;
     Ok(left_out)
 }
 

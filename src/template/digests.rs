@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-use crate::content::Digest;
+use crate::content::{Digest, parse_toml};
 use crate::oci::Platform;
 
 /// The name of the file, beside `template.toml`.
@@ -33,7 +33,7 @@ impl Digests {
     /// Reads the file, or says what is wrong with it. Anything but what [`Digests::write`] writes is refused.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-        let wire: Wire = toml::from_str(text).map_err(|error| error.message().chars().take(200).collect::<String>())?;
+        let wire: Wire = parse_toml(text).map_err(|error| error.to_string())?;
         if wire.version != 1 {
             return Err(format!("version is {}, and this program knows version 1: use a newer bulla", wire.version));
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::kinds::{self, FileInput, NpmInput, WheelInput};
+use crate::content::parse_toml;
 use crate::lockfile::{debian_architecture, is_package_name, is_suite, is_word};
 use crate::oci::Platform;
 
@@ -112,17 +113,12 @@ pub struct Tmpfs {
 impl TemplateManifest {
     /// Reads the file, or says which rule it breaks.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let syntax = |error: toml::de::Error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            let line = 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
-            format!("line {line}: {}", error.message().chars().take(300).collect::<String>())
-        };
         // The version first: a later one may have fields that would read as unknown.
-        let head: WireHead = toml::from_str(text).map_err(syntax)?;
+        let head: WireHead = parse_toml(text).map_err(|error| error.to_string())?;
         if head.version != 1 {
             return Err(format!("version is {}, and this program knows version 1: use a newer bulla", head.version));
         }
-        let wire: Wire = toml::from_str(text).map_err(syntax)?;
+        let wire: Wire = parse_toml(text).map_err(|error| error.to_string())?;
         wire.into_manifest()
     }
 }

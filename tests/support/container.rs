@@ -88,14 +88,7 @@ pub(crate) fn admitted(image: &Image) -> AdmittedImage {
         config: image.record.image.config,
         platform: Platform::host(),
     };
-    let evidence = Evidence {
-        subject,
-        origin: Origin::Rebuilt { published: None },
-        candidates: Vec::new(),
-        rejected: Vec::new(),
-        passed_over: Vec::new(),
-        legacy: Vec::new(),
-    };
+    let evidence = Evidence::of(subject, Origin::Rebuilt { published: None });
     policy.evaluate(&evidence, jiff::Timestamp::UNIX_EPOCH).unwrap().launchable().unwrap()
 }
 

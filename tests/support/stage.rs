@@ -4,12 +4,17 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses the part it needs")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "spdx.rs"]
+mod sbom;
+
 use bulla::adapters::layout::{LayoutWriter, attestation_manifest};
 use bulla::adapters::signer::PrivateKey;
 use bulla::attestation::Statement;
 use bulla::content::Digest;
 use bulla::oci::{Descriptor, names};
 use serde_json::{Value, json};
+
+pub use sbom::spdx;
 
 use crate::cli::{Desk, Run};
 use crate::image::Image;
@@ -34,30 +39,6 @@ pub fn predicate(predicate_type: &str) -> Value {
         SPDX => spdx(&["pkg:deb/debian/git@2.47?arch=amd64"]),
         _ => json!({ "anything": true }),
     }
-}
-
-/// An SPDX document of these packages beside its root.
-pub fn spdx(purls: &[&str]) -> Value {
-    let package = |purl: &&str| {
-        json!({
-            "SPDXID": format!("SPDXRef-{}", Digest::of(purl.as_bytes()).hex()), "name": purl, "versionInfo": "1",
-            "downloadLocation": "NOASSERTION",
-            "externalRefs": [
-                { "referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl },
-            ],
-        })
-    };
-    let mut packages = vec![json!({ "SPDXID": "SPDXRef-root", "name": "base", "downloadLocation": "NOASSERTION" })];
-    packages.extend(purls.iter().map(package));
-    json!({
-        "spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": "base",
-        "documentNamespace": "https://example.test/base",
-        "creationInfo": { "created": "2026-11-21T08:00:00Z", "creators": ["Tool: test"] },
-        "packages": packages,
-        "relationships": [{
-            "spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": "SPDXRef-root",
-        }],
-    })
 }
 
 /// A bundle in which `key` says this about `subject`.

@@ -1,6 +1,5 @@
 //! What each engine is told, as argument vectors: pure, so that a reader and a test see it whole.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -23,8 +22,6 @@ pub struct Job {
     pub platform: Platform,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
     pub source_date_epoch: i64,
-    /// Labels of the image, besides those in the Dockerfile.
-    pub labels: BTreeMap<String, String>,
 }
 
 /// Where the result comes out.
@@ -114,9 +111,6 @@ impl Engine {
         }
         words.extend(["--file".into(), job.context.join("Dockerfile").into()]);
         words.extend(["--build-arg".into(), format!("SOURCE_DATE_EPOCH={}", job.source_date_epoch).into()]);
-        for (name, value) in &job.labels {
-            words.extend(["--label".into(), format!("{name}={value}").into()]);
-        }
         words
     }
 
@@ -224,7 +218,6 @@ mod tests {
             tag: "localhost/bulla-build:abc".into(),
             platform: "linux/amd64".parse().unwrap(),
             source_date_epoch: 1_760_000_000,
-            labels: [("a.b".to_owned(), "c d".to_owned())].into(),
         }
     }
 
@@ -248,7 +241,7 @@ mod tests {
     #[test]
     fn tells_docker_to_build_without_network_and_cache() {
         let common = "--no-cache --network none --file /w/context/Dockerfile --build-arg SOURCE_DATE_EPOCH=1760000000";
-        let end = "--label \"a.b=c d\" --tag localhost/bulla-build:abc /w/context";
+        let end = "--tag localhost/bulla-build:abc /w/context";
         let save = "/bin/docker image save localhost/bulla-build:abc";
         let remove = "/bin/docker image rm --force localhost/bulla-build:abc";
         for (builder, words) in [
@@ -259,7 +252,7 @@ mod tests {
             let seen = text(&engine("/bin/docker", builder));
             assert_eq!(seen, [&format!("/bin/docker {words} {common} {end}"), save, remove]);
         }
-        let end = "--label \"a.b=c d\" --platform linux/amd64 --output type=oci,dest=/w/image.tar /w/context";
+        let end = "--platform linux/amd64 --output type=oci,dest=/w/image.tar /w/context";
         for (name, words) in [(None, ""), (Some("far"), "--builder far ")] {
             let name = name.map(str::to_owned);
             let seen = text(&engine("/bin/docker", Builder::Buildx { export: true, name }));
@@ -271,7 +264,7 @@ mod tests {
     fn runs_buildah_in_a_network_namespace_of_its_own() {
         let storage = "--root /w/storage --runroot /r/run --storage-driver overlay";
         let build = "build --isolation chroot --format docker --layers=false --no-cache --file /w/context/Dockerfile \
-                     --build-arg SOURCE_DATE_EPOCH=1760000000 --label \"a.b=c d\" --http-proxy=false \
+                     --build-arg SOURCE_DATE_EPOCH=1760000000 --http-proxy=false \
                      --identity-label=false --pull=false --ulimit=nofile=4096:4096 --ulimit=nproc=4096:4096 --platform linux/amd64 --tag localhost/bulla-build:abc /w/context";
         let push = "push --disable-compression localhost/bulla-build:abc dir:/w/image > /w/image";
         let buildah = |rootless| Builder::Buildah { storage: "overlay".into(), rootless };

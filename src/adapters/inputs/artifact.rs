@@ -88,7 +88,7 @@ impl Artifact {
         Digest::of(&self.manifest)
     }
 
-    /// How many inputs it holds.
+    /// How many inputs it holds; for tests.
     pub fn count(&self) -> usize {
         self.inputs.len()
     }

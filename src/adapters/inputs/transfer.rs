@@ -13,6 +13,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Proxy, Response, StatusCode};
 
 use super::{Attempt, Failure, InputsError, Wanted, insert};
+use crate::adapters::http::{self, chain};
 use crate::adapters::packages::pypi;
 use crate::adapters::sources::{Access, Mirror, Mirrors};
 use crate::adapters::state::{self, ContentStore, StateError};
@@ -100,8 +101,7 @@ impl From<StateError> for Broken {
 impl Transfer<'_> {
     /// Brings what can be had into the store, and gives back the rest.
     pub(super) fn run<'a>(&self, wanted: Vec<Wanted<'a>>) -> Result<Vec<Wanted<'a>>, InputsError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(StateError::io("start the runtime for", self.partial))?;
+        let runtime = http::runtime().map_err(StateError::io("start the runtime for", self.partial))?;
         runtime.block_on(self.all(wanted))
     }
 
@@ -415,14 +415,8 @@ pub(super) fn client(access: &Access, pace: &Pace) -> Result<Client, InputsError
             attempt.follow()
         }
     });
-    let mut builder = Client::builder()
+    let mut builder = http::plain_client()
         .user_agent(concat!("bulla/", env!("CARGO_PKG_VERSION")))
-        .referer(false)
-        // Another crate may have switched these on; what has a digest is what was sent.
-        .no_gzip()
-        .no_brotli()
-        .no_zstd()
-        .no_deflate()
         .redirect(redirects)
         .connect_timeout(pace.connect)
         .pool_max_idle_per_host(PARALLEL);
@@ -457,21 +451,6 @@ pub(super) async fn within<T>(stall: Duration, step: impl Future<Output = reqwes
             })
         }
     }
-}
-
-/// An error with its causes, each once: reqwest's own words say little.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// `Retry-After` in seconds, as far as anybody waits; a date counts as not said.

@@ -17,6 +17,7 @@ use super::auth::Credentials;
 use super::guard::{self, Guard};
 use super::token::Tokens;
 use crate::adapters::StoreError;
+use crate::adapters::http::plain_client;
 use crate::content::{ContentError, limits};
 use crate::reference::{self, DEFAULT_REGISTRY, Repository};
 
@@ -261,15 +262,9 @@ impl Connection {
         if let Some(client) = slot.get() {
             return Ok(client);
         }
-        let mut builder = Client::builder()
+        let mut builder = plain_client()
             .user_agent(concat!("bulla/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
-            .referer(false)
-            // Another crate may have switched these on; what has a digest is what was sent.
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
             .http1_only() // a hostile HTTP/2 server has more ways to be expensive
             .dns_resolver(std::sync::Arc::new(self.guard.clone()))
             .connect_timeout(Duration::from_secs(10))

@@ -11,9 +11,9 @@ use sigstore_sign::trust_root::SigningConfig;
 use sigstore_sign::{SigningContext, SigningServices, SigstoreInstance};
 
 use super::SignerError;
+use crate::adapters::http::{chain, is_safe, runtime};
 use crate::attestation::Statement;
 use crate::attestation::bundle::Bundle;
-use crate::reference::is_loopback_host;
 use crate::sigstore::{Formats, Trust, TrustRoot, verify_bundle};
 
 /// How long one service may take to be reached, and to answer. Rekor v1 integrates an entry in a few seconds.
@@ -98,9 +98,7 @@ impl Keyless {
     }
 }
 
-/// Signs a Statement v1 in the name of the token's owner and returns a bundle v0.3, which our own judge has accepted
-/// by `root`.
-pub fn sign_statement(
+fn sign_statement(
     statement: &[u8],
     services: &Services,
     token: Token,
@@ -135,34 +133,12 @@ fn check(bytes: &[u8], statement: &Statement, root: &TrustRoot) -> Result<(), Si
 }
 
 fn block_on<F: Future>(future: F) -> Result<F::Output, SignerError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| SignerError::Crypto { action: "sign", reason: error.to_string() })?;
+    let runtime = runtime().map_err(|error| SignerError::Crypto { action: "sign", reason: error.to_string() })?;
     Ok(runtime.block_on(future))
 }
 
 fn unusable(error: impl std::error::Error) -> SignerError {
     SignerError::Services(chain(&error))
-}
-
-/// An error with everything that caused it: the outermost alone says which service, not what happened.
-pub(in crate::adapters) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
-/// https, or http to a literal loopback address.
-pub(in crate::adapters) fn is_safe(url: &str) -> bool {
-    let Ok(url) = sigstore_sign::reqwest::Url::parse(url) else { return false };
-    let loopback = is_loopback_host(url.host_str().unwrap_or_default());
-    url.username().is_empty() && (url.scheme() == "https" || (url.scheme() == "http" && loopback))
 }
 
 #[cfg(test)]

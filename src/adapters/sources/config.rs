@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{MalformedMirror, Mirror, Mirrors};
 use crate::adapters::state::{self, StateError};
 use crate::class::{Class, Classified};
-use crate::content::limits;
+use crate::content::{limits, parse_toml};
 
 /// The configuration file's name, in `state::config_dir`.
 pub const FILE_NAME: &str = "config.toml";
@@ -91,17 +91,12 @@ impl Mirrors {
 }
 
 fn parse(text: &str) -> Result<Mirrors, String> {
-    let syntax = |error: toml::de::Error| {
-        let offset = error.span().map_or(0, |span| span.start);
-        let line = 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
-        format!("line {line}: {}", error.message().chars().take(200).collect::<String>())
-    };
     // The version first: a later one may have fields that would read as unknown.
-    let head: WireHead = toml::from_str(text).map_err(syntax)?;
+    let head: WireHead = parse_toml(text).map_err(|error| error.to_string())?;
     if head.version != 1 {
         return Err(format!("version is {}, and this program knows version 1: use a newer bulla", head.version));
     }
-    let wire: Wire = toml::from_str(text).map_err(syntax)?;
+    let wire: Wire = parse_toml(text).map_err(|error| error.to_string())?;
     let all = wire.mirrors.iter().flat_map(|(archive, all)| all.iter().map(move |one| format!("{archive}={one}")));
     Mirrors::parse(all).map_err(|error: MalformedMirror| format!("[mirrors]: {error}"))
 }

@@ -80,11 +80,6 @@ impl Chain {
         self.0.root().version
     }
 
-    /// When the timestamp, which expires first, does.
-    pub(super) fn expires(&self) -> Option<Timestamp> {
-        self.0.timestamp().map(|timestamp| timestamp.expires)
-    }
-
     /// The next root: signed by the one in force and by itself (5.3.4 to 5.3.6). What lower roles said is forgotten.
     pub(super) fn root(&mut self, bytes: &[u8]) -> Result<(), TrustError> {
         let name = format!("{}.root.json", self.root_version() + 1);

@@ -7,7 +7,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
 
 use super::TrustError;
-use crate::adapters::signer::keyless::{chain, is_safe};
+use crate::adapters::http::{chain, is_safe, plain_client, runtime};
 
 const CONNECT: Duration = Duration::from_secs(15);
 /// For a whole file; the largest that is read takes seconds.
@@ -29,15 +29,12 @@ impl Mirror {
             return Err(refuse("write https://… and nothing but a place; plain http is for this machine".to_owned()));
         }
         // Each file is one answer of one place; a redirect could lead to any.
-        let mut builder = Client::builder().connect_timeout(CONNECT).timeout(FILE).redirect(Policy::none());
-        // Another crate may have switched these on; what is signed is what was sent.
-        builder = builder.no_gzip().no_brotli().no_zstd().no_deflate();
+        let mut builder = plain_client().connect_timeout(CONNECT).timeout(FILE).redirect(Policy::none());
         if base.scheme() == "http" {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|error| refuse(error.to_string()))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Ok(Self { base, client, runtime: runtime.map_err(|error| refuse(error.to_string()))? })
+        Ok(Self { base, client, runtime: runtime().map_err(|error| refuse(error.to_string()))? })
     }
 
     /// A file that has to be there.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::provenance::{sources, split_ref, without_ref};
+use super::provenance::{split_ref, without_ref};
 use super::refused;
 use crate::attestation::provenance::Provenance;
 use crate::policy::verdict::Reason;
@@ -34,7 +34,7 @@ pub(super) fn agrees(provenance: &Provenance, certificate: &Identity) -> Result<
     let run = run.and_then(|(said, certified)| run_in_the_words_of(said, certified));
     pair("run", run, &claims.run_invocation_uri);
     if let Some(certified) = &repository {
-        for source in sources(provenance) {
+        for source in provenance.sources() {
             if without_ref(source) != without_ref(certified) {
                 pair("source", Some(source.to_owned()), &repository);
             }
@@ -51,7 +51,7 @@ pub(super) fn agrees(provenance: &Provenance, certificate: &Identity) -> Result<
             pair("commit", ["gitCommit", "sha1"].iter().find_map(|key| digest.get(*key)).cloned(), &commit);
         }
     }
-    for source in sources(provenance) {
+    for source in provenance.sources() {
         let said_ref = split_ref(source).1.filter(|text| text.starts_with("refs/"));
         pair("ref", said_ref.map(str::to_owned), &git_ref);
     }

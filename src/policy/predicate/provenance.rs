@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
-use serde_json::Value;
 
 use super::{Expected, certificate, differs, parameters, refused};
 use crate::attestation::provenance::Provenance;
@@ -72,7 +71,7 @@ impl ProvenanceRule {
             return Err(differs("build-type", &parsed.build_type, &self.build_type.join(" or ")));
         }
         if let Some(expected) = &self.source {
-            let sources = sources(&parsed);
+            let sources = parsed.sources();
             if sources.is_empty() || !sources.iter().all(|uri| without_ref(uri) == without_ref(expected)) {
                 return Err(differs("source", &sources.join(" and "), expected));
             }
@@ -106,16 +105,6 @@ impl ProvenanceRule {
             None => Ok(()),
         }
     }
-}
-
-/// Every repository that the provenance names as what was built.
-pub(super) fn sources(provenance: &Provenance) -> Vec<&str> {
-    let parameter = |name: &str, member: &str| match provenance.external_parameters.get(name) {
-        Some(Value::Object(object)) => object.get(member).and_then(Value::as_str),
-        _ => None,
-    };
-    let config = provenance.config_source.as_ref().and_then(|source| source.uri.as_deref());
-    [parameter("source", "uri"), parameter("workflow", "repository"), config].into_iter().flatten().collect()
 }
 
 /// `git+https://host/repo@ref` without the ref, and without `git+` or `.git`, which writers set as they like.

@@ -8,6 +8,7 @@ use crate::content::Digest;
 use crate::json::{self, Shape};
 use crate::lockfile::{is_file_name, is_version};
 use crate::oci::Platform;
+use crate::sbom;
 
 const SHAPE: Shape = Shape { name: "index's document", known: &[], opaque: &[] };
 /// Files of one project: those with the most have 30,000.
@@ -203,7 +204,7 @@ impl Wheel {
         };
         let words = |tag: &str| tag.split('.').map(str::to_owned).collect();
         is_version(version).then(|| Self {
-            project: normalised(name),
+            project: sbom::pypi_name(name),
             version: version.to_owned(),
             pythons: words(tags[0]),
             abis: words(tags[1]),
@@ -256,12 +257,6 @@ fn system(tag: &str, platform: &Platform) -> Option<u32> {
         other => other.strip_prefix("manylinux_2_")?.parse().ok()?,
     };
     (minor <= GLIBC).then_some(minor + 1)
-}
-
-/// PEP 503: lower case, and one hyphen for every run of `-`, `_` and `.`.
-fn normalised(name: &str) -> String {
-    let words = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }
 
 #[cfg(test)]
