@@ -267,6 +267,13 @@ pub enum StoreError {
     State(#[from] state::StateError),
 }
 
+impl StoreError {
+    /// Whether it says that this one thing is bad, and not that the store cannot be asked.
+    pub(crate) fn is_about_content(&self) -> bool {
+        matches!(self, Self::NotFound { .. }) || matches!(self.class(), Class::Integrity | Class::Format | Class::Limit)
+    }
+}
+
 impl Classified for StoreError {
     fn class(&self) -> Class {
         match self {

@@ -13,8 +13,9 @@ use crate::class::{Class, Classified};
 use crate::content::{Digest, Document, limits};
 use crate::oci::{Descriptor, ImageConfig, ImageManifest, Manifest, OciError, names};
 use crate::policy::signer::RuleSigner;
+use crate::policy::verdict::Reason;
 use crate::sigstore::TrustRoot;
-use crate::verify::{Layer, is_the_blobs_fault, layers_of};
+use crate::verify::{Layer, layers_of};
 
 pub use document::{Attachment, Signature, Standing, Statement, Summary, Who};
 
@@ -177,7 +178,7 @@ impl<'a> Look<'a> {
                         let child = self.node(entry.digest, child, Some(entry))?;
                         node.below.push(child);
                     }
-                    Err(error) if is_the_blobs_fault(&error) => {
+                    Err(error) if error.is_about_content() => {
                         node.unusable.push(Unusable { digest: entry.digest, reason: error.to_string() });
                     }
                     Err(error) => return Err(error.into()),
@@ -216,7 +217,7 @@ impl<'a> Look<'a> {
                     size: image.layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add),
                 });
             }
-            Err(error) if is_the_blobs_fault(&error) => {
+            Err(error) if error.is_about_content() => {
                 node.unusable.push(Unusable { digest: image.config.digest, reason: error.to_string() });
             }
             Err(error) => return Err(error),
@@ -306,14 +307,15 @@ impl<'a> Look<'a> {
     }
 
     /// A document, or why it was not read.
-    fn fetch(&mut self, store: &dyn Store, layer: &Descriptor) -> Result<Result<Vec<u8>, String>, StoreError> {
+    fn fetch(&mut self, store: &dyn Store, layer: &Descriptor) -> Result<Result<Vec<u8>, Reason>, StoreError> {
         if layer.size > self.budget {
-            return Ok(Err(format!("more than {} bytes are attached", limits::EVIDENCE)));
+            let message = format!("more than {} bytes are attached", limits::EVIDENCE);
+            return Ok(Err(Reason { class: Class::Limit, code: "not-read", message }));
         }
         self.budget -= layer.size;
         match store.blob(layer, limits::BUNDLE) {
             Ok(bytes) => Ok(Ok(bytes)),
-            Err(error) if is_the_blobs_fault(&error) => Ok(Err(error.to_string())),
+            Err(error) if error.is_about_content() => Ok(Err(Reason::of(&error))),
             Err(error) => Err(error),
         }
     }

@@ -253,7 +253,7 @@ fn fetch(
     let mut by_digest = HashMap::new();
     for (blob, bytes) in blobs.iter().zip(fetched) {
         match bytes {
-            Err(error) if !is_the_blobs_fault(&error) => return Err(error.into()),
+            Err(error) if !error.is_about_content() => return Err(error.into()),
             bytes => drop(by_digest.insert(blob.digest, bytes)),
         }
     }
@@ -279,14 +279,6 @@ fn check_amount(subject: &Subject, count: usize, blobs: &[Descriptor]) -> Result
     };
     let what = format!("what is attached to {}", subject.digest);
     Err(StoreError::Limit { what, place: subject.name.clone(), reason }.into())
-}
-
-/// Whether an error says that this one blob is bad, and not that the store cannot be asked.
-pub(crate) fn is_the_blobs_fault(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::NotFound { .. } | StoreError::Content(_) | StoreError::Document { .. } | StoreError::Limit { .. }
-    )
 }
 
 /// One signed document of an attestation manifest.

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use super::{Legacy, LegacyKind, Referrers, Served, StoreError};
-use crate::class::{Class, Classified};
+
 use crate::content::{Digest, Document, limits};
 use crate::oci::{Descriptor, Manifest, OciError, names};
 
@@ -74,7 +74,7 @@ impl Attached {
                 Some(reason) => self.found.ignored.push((hint.digest, reason)),
                 None => self.found.manifests.push(document),
             },
-            Err(error) if is_garbage(&error) => self.found.ignored.push((hint.digest, error.to_string())),
+            Err(error) if error.is_about_content() => self.found.ignored.push((hint.digest, error.to_string())),
             Err(error) => return Err(error),
         }
         Ok(())
@@ -125,9 +125,4 @@ impl Legacy {
 /// A document error that names what it was found in.
 pub(crate) fn document(digest: &Digest, source: OciError) -> StoreError {
     StoreError::Document { what: format!("manifest {digest}"), source }
-}
-
-pub(crate) fn is_garbage(error: &StoreError) -> bool {
-    matches!(error, StoreError::NotFound { .. })
-        || matches!(error.class(), Class::Integrity | Class::Format | Class::Limit)
 }

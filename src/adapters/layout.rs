@@ -247,7 +247,7 @@ impl Store for Layout {
                     let media_type = Some(entry.media_type.clone());
                     legacy.take(kind, Served { raw, digest: entry.digest, media_type });
                 }
-                Err(error) if attached::is_garbage(&error) => legacy.ignored.push((entry.digest, error.to_string())),
+                Err(error) if error.is_about_content() => legacy.ignored.push((entry.digest, error.to_string())),
                 Err(error) => return Err(error),
             }
         }

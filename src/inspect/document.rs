@@ -157,8 +157,8 @@ impl Attachment {
     }
 
     /// The same, with the reason.
-    pub(super) fn because(mut self, message: String) -> Self {
-        self.signature.reason = Some(Reason { class: Class::Limit, code: "not-read", message });
+    pub(super) fn because(mut self, reason: Reason) -> Self {
+        self.signature.reason = Some(reason);
         self
     }
 

@@ -28,7 +28,7 @@ impl Rule {
                 match self.satisfy(requirement, bundle, &evidence.subject, now) {
                     Ok(one) => met.push(one),
                     Err(reason) => {
-                        if reason.code == predicate::NOT_PASSED {
+                        if predicate::takes_back(&reason) {
                             withdrawn.push((stated_time(bundle), reason.clone(), *bundle.digest()));
                         }
                         verdict.rejections.push(Rejected { digest: *bundle.digest(), reason: reason.clone() });

@@ -12,7 +12,7 @@ pub(super) use parameters::Expected;
 pub(super) use provenance::ProvenanceRule;
 pub(super) use sbom::SbomRule;
 pub(super) use scan::ScanRule;
-pub(super) use summary::{NOT_PASSED, SummaryRule, stated_time};
+pub(super) use summary::{SummaryRule, stated_time, takes_back};
 
 use jiff::{SignedDuration, Timestamp};
 

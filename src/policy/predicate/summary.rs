@@ -48,7 +48,7 @@ impl SummaryRule {
             return Err(differs("resource-uri", uri, &patterns.join(" or ")));
         }
         if !summary.passed {
-            return Err(refused(NOT_PASSED, format!("{} says that {uri} failed", summary.verifier_id)));
+            return Err(refused("not-passed", format!("{} says that {uri} failed", summary.verifier_id)));
         }
         if let Some(missing) = self.levels.iter().find(|level| !summary.has_level(level)) {
             return Err(differs("verified-level", &summary.verified_levels.join(" and "), missing));
@@ -82,8 +82,10 @@ impl SummaryRule {
     }
 }
 
-/// The code of a summary that is what the rule asks for, but says that the image failed.
-pub(in crate::policy) const NOT_PASSED: &str = "not-passed";
+/// Whether a summary is what the rule asks for, but for its saying that the image failed.
+pub(in crate::policy) fn takes_back(reason: &Reason) -> bool {
+    reason.code == "not-passed"
+}
 
 /// When a summary says that it was made.
 pub(in crate::policy) fn stated_time(statement: &Statement) -> Option<Timestamp> {
