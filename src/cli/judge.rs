@@ -128,6 +128,9 @@ pub(crate) struct InspectArgs {
     /// Take the signers of the rule for NAME for a layout, which has no repository of its own
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) as_name: Option<String>,
+    /// Use nothing but what is on this machine
+    #[arg(long)]
+    pub(crate) offline: bool,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
     /// Print what was found as one JSON document

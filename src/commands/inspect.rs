@@ -38,7 +38,7 @@ pub(crate) fn inspect(args: &InspectArgs, world: &World) -> Result<Exit, Failure
 
 fn see(args: &InspectArgs, policy: Option<&Policy>, world: &World, question: &mut Question) -> Result<Seen, Failure> {
     let (as_name, registry) = (args.as_name.clone(), args.registry.clone());
-    let source = SourceArgs { as_name, registry, ..SourceArgs::default() };
+    let source = SourceArgs { as_name, registry, offline: args.offline, ..SourceArgs::default() };
     let opened = open(&parse_image(&args.image)?, &source, world, question)?;
     let found: Option<(usize, &Rule)> = match policy {
         Some(policy) => policy.rule_for(&opened.name)?,
