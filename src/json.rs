@@ -303,6 +303,22 @@ impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for Obj<T> {
     }
 }
 
+/// Control characters, and those that hide or turn what stands beside them.
+pub fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(u32::from(character),
+            0xad | 0x61c | 0x115f | 0x1160 | 0x17b4 | 0x17b5 | 0x180b..=0x180f | 0x200b..=0x200f | 0x2028..=0x202e
+            | 0x2060..=0x206f | 0x3164 | 0xfe00..=0xfe0f | 0xfeff | 0xffa0 | 0xfff0..=0xfffb | 0xe0000..=0xe0fff)
+}
+
+/// Adds a character to JSON text as one `\u` escape or two.
+pub fn push_escaped(json: &mut String, character: char) {
+    use fmt::Write as _;
+    for unit in character.encode_utf16(&mut [0_u16; 2]) {
+        let _ = write!(json, "\\u{unit:04x}");
+    }
+}
+
 /// A list of at most `MAX` items: one more, and it is refused before it is read on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Few<T, const MAX: usize>(pub Vec<T>);

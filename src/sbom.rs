@@ -24,7 +24,7 @@ pub use read::{Format, SbomPackage, Summary, read};
 
 use crate::class::{Class, Classified};
 use crate::content::Digest;
-use crate::json::JsonError;
+use crate::json::{JsonError, is_invisible, push_escaped};
 use crate::oci::Platform;
 
 /// Bounds of this room, in bytes unless the name says otherwise.
@@ -442,14 +442,38 @@ fn uuid(digest: &Digest) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32])
 }
 
-/// JSON as people can read it, with a newline at its end. Our own documents always serialise.
+/// JSON as people can read it, with a newline at its end. Our own documents always serialise. Invisible characters of
+/// strangers' names are escaped here, so that the same bytes are fit for a terminal, a file and a signature.
 fn json(document: &impl serde::Serialize) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(document).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
+    let plain = serde_json::to_string_pretty(document).unwrap_or_default();
+    let mut safe = String::with_capacity(plain.len() + 1);
+    for character in plain.chars() {
+        if character != '\n' && is_invisible(character) {
+            push_escaped(&mut safe, character);
+        } else {
+            safe.push(character);
+        }
+    }
+    safe.push('\n');
+    safe.into_bytes()
 }
 
 /// Every `LicenseRef-` in the inventory, sorted.
 fn licence_refs(inventory: &Inventory) -> BTreeSet<String> {
     inventory.packages.iter().filter_map(|package| package.licence.as_deref()).flat_map(licence::refs).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn k07_invisible_characters_are_escaped_and_nothing_else_is_changed() {
+        let hostile = "a\u{9b}31m\u{202e}b\u{200b}\u{7f}\u{e0041}\u{feff}";
+        let written = String::from_utf8(json(&[hostile])).unwrap();
+        assert_eq!(written, "[\n  \"a\\u009b31m\\u202eb\\u200b\\u007f\\udb40\\udc41\\ufeff\"\n]\n");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&written).unwrap(), [hostile]);
+        let plain = ["Grüße \\ \"x\" \t 語", "~!@#"];
+        assert_eq!(json(&plain), (serde_json::to_string_pretty(&plain).unwrap() + "\n").into_bytes());
+    }
 }
