@@ -56,8 +56,8 @@ pub mod limits {
     pub const JSON_DEPTH: usize = 64;
     /// Members of one JSON object: the scan remembers their names. Annotations and labels stay below 1,000.
     pub const JSON_MEMBERS: usize = 65_536;
-    /// What a bundle or statement would need in memory as a tree of all that is in it, in bytes: an SBOM of 30 MiB
-    /// that is made of small things needs 200 MiB.
+    /// What a bundle or statement would need in memory as a tree of all that is in it, in bytes: an SBOM
+    /// of 30 MiB with all its packages, files and relationships stays below 200 MiB.
     pub const JSON_TREE: usize = 224 << 20;
     /// Subjects of one statement.
     pub const SUBJECTS: usize = 4_096;

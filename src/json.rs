@@ -104,14 +104,20 @@ const TOO_WIDE: &str = "an object has too many members";
 const TOO_LONG: &str = "a list has too many items";
 const TOO_LARGE: &str = "there is too much in it";
 
-/// What a tree needs in memory, roughly and rather too much: a place in a list, a list, an object, a member, a text
-/// beside its characters.
+/// What a tree needs in memory, roughly and rather too much.
 mod cost {
+    /// A place in a list, half of which may be empty.
     pub(super) const ITEM: usize = 64;
+    /// A list with anything in it.
     pub(super) const LIST: usize = 96;
+    /// An object with anything in it: a node of a B-tree, for [`NODE`] members.
     pub(super) const OBJECT: usize = 640;
+    /// How many members are in the first node.
+    pub(super) const NODE: usize = 11;
+    /// One member more than that, in nodes of which half may be empty.
     pub(super) const MEMBER: usize = 128;
-    pub(super) const TEXT: usize = 32;
+    /// A text or a key, beside its characters.
+    pub(super) const TEXT: usize = 24;
 }
 
 impl Shape {
@@ -228,7 +234,12 @@ impl<'de> Visitor<'de> for Scan<'_> {
             if seen.len() >= limits::JSON_MEMBERS {
                 return Err(A::Error::custom(TOO_WIDE));
             }
-            self.spend(cost::MEMBER + key.len() + if seen.len() == 0 { cost::OBJECT } else { 0 })?;
+            let node = match seen.len() {
+                0 => cost::OBJECT,
+                1..cost::NODE => 0,
+                _ => cost::MEMBER,
+            };
+            self.spend(cost::TEXT + key.len() + node)?;
             seen.insert(key);
             members.next_value_seed(Scan { opaque, ..below })?;
         }
@@ -468,7 +479,7 @@ mod tests {
                 }
             }
         };
-        for (item, bytes) in [("0", 32), ("[0]", 160), ("{\"\":0}", 672), ("\"a\"", 64)] {
+        for (item, bytes) in [("0", 32), ("[0]", 160), ("{\"\":0}", 640), ("\"a\"", 64)] {
             assert!(fits(item, limits::JSON_TREE / 1_000));
             assert!(!fits(item, limits::JSON_TREE / bytes), "{item}");
         }
