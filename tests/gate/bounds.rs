@@ -141,6 +141,16 @@ fn e03_as_much_garbage_as_is_read_hides_nothing_and_more_of_it_is_refused_within
     let verdict = stage.verify(&[&layout("work/most", &most), "--json"]).ends(0).json();
     assert_eq!(verdict["admitted"], true, "{verdict:#}");
     assert_eq!(verdict["rejections"].as_array().unwrap().len(), 2, "{verdict:#}");
+    // The same from a registry, and from what was kept of it.
+    for bundle in &most {
+        stage.attach(bundle.as_bytes(), &image, SPDX);
+    }
+    for (one, bundle) in &good {
+        stage.attach(bundle, &image, one);
+    }
+    for _ in 0..2 {
+        stage.verify(&[&stage.tag()]).ends(0);
+    }
     let more = layout("work/more", &[&most[..], &[garbage(5 << 20)]].concat());
     stage.verify(&[&more]).ends(1);
     let refused = stage.verify(&[&more, "--json"]).ends(1).json();
