@@ -8,13 +8,15 @@ pub mod scan;
 pub mod summary;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::class::{Class, Classified};
 use crate::content::{Digest, limits};
-use crate::json::{self, JsonError, Obj, Shape};
+use crate::json::{self, Few, JsonError, Obj, Shape};
 
 /// The payload type of every attestation (in-toto attestation framework, envelope.md).
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -163,6 +165,9 @@ pub struct Statement {
     pub predicate: Option<Box<RawValue>>,
 }
 
+/// A predicate type, in bytes. Real ones are below 100.
+const PREDICATE_TYPE: usize = 4_096;
+
 const SHAPE: Shape = Shape {
     name: "statement",
     known: &["_type", "subject", "predicateType", "predicate", "name", "digest"],
@@ -175,7 +180,7 @@ struct Wire {
     #[serde(rename = "_type")]
     statement_type: String,
     #[serde(default)]
-    subject: Option<Vec<Obj<WireSubject>>>,
+    subject: Option<Few<Obj<WireSubject>, { limits::SUBJECTS }>>,
     predicate_type: String,
     #[serde(default)]
     predicate: Option<Box<RawValue>>,
@@ -186,33 +191,79 @@ struct WireSubject {
     #[serde(default)]
     name: Option<String>,
     #[serde(default)]
-    digest: Option<BTreeMap<String, String>>,
+    digest: Option<WireDigests>,
+}
+
+/// The digests of a subject, of which one is kept: somebody could give it any number of others.
+#[derive(Default)]
+struct WireDigests {
+    count: usize,
+    sha256: Option<Digest>,
+}
+
+impl<'de> Deserialize<'de> for WireDigests {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Digests;
+        impl<'de> Visitor<'de> for Digests {
+            type Value = WireDigests;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("digests by their algorithms")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<WireDigests, A::Error> {
+                let mut digests = WireDigests::default();
+                while let Some(algorithm) = members.next_key::<String>()? {
+                    let hex: String = members.next_value()?;
+                    digests.count += 1;
+                    if algorithm == "sha256" {
+                        digests.sha256 = Digest::from_hex(&hex).ok();
+                    }
+                }
+                Ok(digests)
+            }
+        }
+        deserializer.deserialize_map(Digests)
+    }
 }
 
 impl Statement {
     /// Reads a payload. It has at least one subject, each with at least one digest, and a predicate type.
     pub fn parse(payload: &[u8]) -> Result<Self, AttestationError> {
-        let wire: Wire = json::parse(payload, &SHAPE)?;
+        Self::check(json::parse_small(payload, &SHAPE)?)
+    }
+
+    /// Reads a payload that [`Self::parse`] took before.
+    fn parse_again(payload: &[u8]) -> Result<Self, AttestationError> {
+        Self::check(json::parse_again(payload, &SHAPE)?)
+    }
+
+    fn check(wire: Wire) -> Result<Self, AttestationError> {
         let version = StatementVersion::ALL
             .into_iter()
             .find(|version| version.as_str() == wire.statement_type)
             .ok_or(AttestationError::StatementType(wire.statement_type))?;
-        let subjects = wire.subject.unwrap_or_default();
+        let Few(subjects) = wire.subject.unwrap_or_default();
         if subjects.is_empty() {
             return Err(AttestationError::Statement("it has no subject, so it is about nothing".to_owned()));
-        }
-        if subjects.len() > limits::SUBJECTS {
-            return Err(AttestationError::TooMany { what: "subjects", count: subjects.len(), limit: limits::SUBJECTS });
         }
         let subjects = subjects.into_iter().map(|Obj(subject)| Subject::try_from(subject)).collect::<Result<_, _>>()?;
         if wire.predicate_type.is_empty() {
             return Err(AttestationError::Statement("its predicate type is empty".to_owned()));
+        }
+        let count = wire.predicate_type.len();
+        if count > PREDICATE_TYPE {
+            return Err(AttestationError::TooMany { what: "bytes in a predicate type", count, limit: PREDICATE_TYPE });
         }
         let predicate = wire.predicate.filter(|text| text.get() != "null");
         if predicate.as_ref().is_some_and(|text| !text.get().starts_with('{')) {
             return Err(AttestationError::Statement("its predicate is not an object".to_owned()));
         }
         Ok(Self { version, subjects, predicate_type: wire.predicate_type, predicate })
+    }
+
+    /// What it is about and of which kind, without what it says.
+    fn head(mut self) -> Self {
+        self.subjects.iter_mut().for_each(|subject| subject.name = None);
+        Self { predicate: None, ..self }
     }
 
     /// The bytes of a Statement v1 about one named subject. `predicate` must be one JSON object and stays as it is.
@@ -267,11 +318,10 @@ impl TryFrom<WireSubject> for Subject {
 
     fn try_from(wire: WireSubject) -> Result<Self, AttestationError> {
         let digests = wire.digest.unwrap_or_default();
-        if digests.is_empty() {
+        if digests.count == 0 {
             return Err(AttestationError::Statement("a subject has no digest".to_owned()));
         }
-        let sha256 = digests.get("sha256").and_then(|hex| Digest::from_hex(hex).ok());
-        Ok(Self { name: wire.name, sha256 })
+        Ok(Self { name: wire.name, sha256: digests.sha256 })
     }
 }
 

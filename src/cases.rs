@@ -158,7 +158,7 @@ impl Case {
                 let layout = Layout::open(&folder.join(dir)).map_err(|error| failed(error.to_string()))?;
                 let (root, _) = layout.image(&image).map_err(|error| failed(error.to_string()))?;
                 let target = Target { store: &layout, root, name: self.image.clone(), reference: None };
-                verify::verify(target, Some(&self.platform), policy, &[], self.time)
+                verify::verify(target, Some(&self.platform), policy, Vec::new(), self.time)
             }
         };
         match verdict {

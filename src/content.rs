@@ -39,8 +39,8 @@ pub mod limits {
     pub const ZSTD_WINDOW_LOG: u32 = 25;
     /// Attestation manifests read for one image. Real images have fewer than ten.
     pub const REFERRERS: usize = 1_000;
-    /// All attestations that are judged for one image, in bytes: three large SBOMs and then some, in memory at once.
-    pub const EVIDENCE: u64 = 384 << 20;
+    /// All attestations that are judged for one image, in bytes: the largest SBOM and then some, in memory at once.
+    pub const EVIDENCE: u64 = 128 << 20;
     /// Pages of a referrers listing.
     pub const REFERRER_PAGES: usize = 32;
     /// Entries of one index: platforms plus attestations.
@@ -57,6 +57,9 @@ pub mod limits {
     pub const JSON_DEPTH: usize = 64;
     /// Members of one JSON object: the scan remembers their names. Annotations and labels stay below 1,000.
     pub const JSON_MEMBERS: usize = 65_536;
+    /// What a bundle or statement would need in memory as a tree of all that is in it, in bytes: an SBOM
+    /// of 30 MiB with all its packages, files and relationships stays below 200 MiB.
+    pub const JSON_TREE: usize = 224 << 20;
     /// Subjects of one statement.
     pub const SUBJECTS: usize = 4_096;
     /// Policies, locks, templates, Dockerfiles: written by people or by us.

@@ -275,6 +275,7 @@ impl<'a> Look<'a> {
             let shown = match self.fetch(self.attestations(), layer.descriptor)? {
                 Ok(bytes) => {
                     let read = layer.read(&bytes);
+                    drop(bytes);
                     Attachment::signed(place, manifest, layer.descriptor, read, &node.digest, self.believed)
                 }
                 Err(reason) => {

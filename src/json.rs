@@ -5,13 +5,16 @@
 //! refuses all of that, so that every reader of the same bytes sees the same document.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Serialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use crate::class::{Class, Classified};
 use crate::content::limits;
@@ -58,11 +61,34 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], shape: &Shape) -> Result<T, Json
 }
 
 /// A document of our own as people can read it, with a newline at its end: text, numbers, lists and maps with text for
-/// keys always serialise.
+/// keys always serialise. Invisible characters of strangers' names are escaped here, so that the same bytes are fit for
+/// a terminal, a file and a signature.
 pub(crate) fn pretty(document: &impl Serialize) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(document).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
+    let plain = serde_json::to_string_pretty(document).unwrap_or_default();
+    let mut safe = String::with_capacity(plain.len() + 1);
+    for character in plain.chars() {
+        if character != '\n' && is_invisible(character) {
+            push_escaped(&mut safe, character);
+        } else {
+            safe.push(character);
+        }
+    }
+    safe.push('\n');
+    safe.into_bytes()
+}
+
+/// The same of a document that other crates read too, into trees of everything in it: also refused is one of which
+/// such a tree, or the scan's own memory, would be larger than [`limits::JSON_TREE`], before anything is built.
+pub fn parse_small<T: DeserializeOwned>(bytes: &[u8], shape: &Shape) -> Result<T, JsonError> {
+    let text = text(bytes, shape)?;
+    scan_within(text, shape, limits::JSON_TREE)?;
+    parse_again(text.as_bytes(), shape)
+}
+
+/// Reads what one of the others has read before, without the scan.
+pub(crate) fn parse_again<T: DeserializeOwned>(bytes: &[u8], shape: &Shape) -> Result<T, JsonError> {
+    let Obj(value) = serde_json::from_slice(bytes).map_err(|error| shape.error(&error))?;
+    Ok(value)
 }
 
 /// The scan alone, for documents that another crate will read.
@@ -76,8 +102,13 @@ fn text<'a>(bytes: &'a [u8], shape: &Shape) -> Result<&'a str, JsonError> {
 }
 
 fn scan_text(text: &str, shape: &Shape) -> Result<(), JsonError> {
+    scan_within(text, shape, usize::MAX)
+}
+
+fn scan_within(text: &str, shape: &Shape, room: usize) -> Result<(), JsonError> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let top = Scan { shape, depth: 0, opaque: false };
+    let room = Cell::new(room);
+    let top = Scan { shape, depth: 0, opaque: false, room: &room };
     let read = top.deserialize(&mut deserializer).and_then(|()| deserializer.end());
     read.map_err(|error| shape.error(&error))?;
     if text.trim_ascii_start().starts_with('{') {
@@ -88,15 +119,36 @@ fn scan_text(text: &str, shape: &Shape) -> Result<(), JsonError> {
 
 const TOO_DEEP: &str = "nested too deeply";
 const TOO_WIDE: &str = "an object has too many members";
+const TOO_LONG: &str = "a list has too many items";
+const TOO_LARGE: &str = "there is too much in it";
+
+/// What a tree needs in memory, roughly and rather too much.
+mod cost {
+    /// A place in a list, half of which may be empty.
+    pub(super) const ITEM: usize = 64;
+    /// A list with anything in it.
+    pub(super) const LIST: usize = 96;
+    /// An object with anything in it: a node of a B-tree, for [`NODE`] members.
+    pub(super) const OBJECT: usize = 640;
+    /// How many members are in the first node.
+    pub(super) const NODE: usize = 11;
+    /// One member more than that, in nodes of which half may be empty.
+    pub(super) const MEMBER: usize = 128;
+    /// A text or a key, beside its characters.
+    pub(super) const TEXT: usize = 24;
+}
 
 impl Shape {
     fn error(&self, error: &serde_json::Error) -> JsonError {
         let message = error.to_string();
-        let limit = if message.starts_with(TOO_DEEP) || message.starts_with("recursion limit") {
-            Some("json-too-deep")
-        } else {
-            message.starts_with(TOO_WIDE).then_some("json-too-wide")
-        };
+        let limits = [
+            (TOO_DEEP, "json-too-deep"),
+            ("recursion limit", "json-too-deep"),
+            (TOO_WIDE, "json-too-wide"),
+            (TOO_LONG, "json-too-long"),
+            (TOO_LARGE, "json-too-large"),
+        ];
+        let limit = limits.into_iter().find_map(|(start, code)| message.starts_with(start).then_some(code));
         JsonError { name: self.name, message, limit }
     }
 
@@ -126,6 +178,8 @@ struct Scan<'a> {
     shape: &'a Shape,
     depth: usize,
     opaque: bool,
+    /// Bytes that what is still to come may need.
+    room: &'a Cell<usize>,
 }
 
 impl<'de> DeserializeSeed<'de> for Scan<'_> {
@@ -141,6 +195,12 @@ impl Scan<'_> {
             return Err(E::custom(TOO_DEEP));
         }
         Ok(Self { depth: self.depth + 1, ..self })
+    }
+
+    fn spend<E: serde::de::Error>(self, cost: usize) -> Result<(), E> {
+        let left = self.room.get().checked_sub(cost).ok_or_else(|| E::custom(TOO_LARGE))?;
+        self.room.set(left);
+        Ok(())
     }
 }
 
@@ -162,15 +222,18 @@ impl<'de> Visitor<'de> for Scan<'_> {
     fn visit_f64<E>(self, _: f64) -> Result<(), E> {
         Ok(())
     }
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        self.spend(if text.is_empty() { 0 } else { cost::TEXT + text.len() })
     }
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         let below = self.deeper()?;
-        while items.next_element_seed(below)?.is_some() {}
+        let mut first = cost::LIST;
+        while items.next_element_seed(below)?.is_some() {
+            self.spend(cost::ITEM + std::mem::take(&mut first))?;
+        }
         Ok(())
     }
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
@@ -189,6 +252,12 @@ impl<'de> Visitor<'de> for Scan<'_> {
             if seen.len() >= limits::JSON_MEMBERS {
                 return Err(A::Error::custom(TOO_WIDE));
             }
+            let node = match seen.len() {
+                0 => cost::OBJECT,
+                1..cost::NODE => 0,
+                _ => cost::MEMBER,
+            };
+            self.spend(cost::TEXT + key.len() + node)?;
             seen.insert(key);
             members.next_value_seed(Scan { opaque, ..below })?;
         }
@@ -260,6 +329,58 @@ impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for Obj<T> {
             }
         }
         deserializer.deserialize_map(Object(PhantomData))
+    }
+}
+
+/// Control characters, and those that hide or turn what stands beside them.
+pub fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(u32::from(character),
+            0xad | 0x61c | 0x115f | 0x1160 | 0x17b4 | 0x17b5 | 0x180b..=0x180f | 0x200b..=0x200f | 0x2028..=0x202e
+            | 0x2060..=0x206f | 0x3164 | 0xfe00..=0xfe0f | 0xfeff | 0xffa0 | 0xfff0..=0xfffb | 0xe0000..=0xe0fff)
+}
+
+/// Adds a character to JSON text as one `\u` escape or two.
+pub fn push_escaped(json: &mut String, character: char) {
+    use fmt::Write as _;
+    for unit in character.encode_utf16(&mut [0_u16; 2]) {
+        let _ = write!(json, "\\u{unit:04x}");
+    }
+}
+
+/// A list of at most `MAX` items: one more, and it is refused before it is read on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Few<T, const MAX: usize>(pub Vec<T>);
+
+impl<T, const MAX: usize> Default for Few<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: serde::Deserialize<'de>, const MAX: usize> serde::Deserialize<'de> for Few<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List<T, const MAX: usize>(PhantomData<T>);
+        impl<'de, T: serde::Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
+            type Value = Few<T, MAX>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Few<T, MAX>, A::Error> {
+                let mut few = Vec::new();
+                while few.len() < MAX {
+                    match items.next_element()? {
+                        Some(item) => few.push(item),
+                        None => return Ok(Few(few)),
+                    }
+                }
+                match items.next_element::<IgnoredAny>()? {
+                    Some(_) => Err(A::Error::custom(format_args!("{TOO_LONG}: the limit is {MAX}"))),
+                    None => Ok(Few(few)),
+                }
+            }
+        }
+        deserializer.deserialize_seq(List(PhantomData))
     }
 }
 
@@ -350,5 +471,45 @@ mod tests {
         assert_eq!((error.class(), error.code()), (Class::Limit, "json-too-wide"));
         let fine = format!("{{\"a\":{}{}}}", "[".repeat(60), "]".repeat(60));
         assert!(parse::<Doc>(fine.as_bytes(), &SHAPE).is_ok());
+    }
+
+    #[test]
+    fn d09_a_list_is_refused_at_its_bound_and_a_tree_at_what_it_would_need() {
+        #[derive(Deserialize, Debug)]
+        struct Short {
+            #[serde(default)]
+            layers: Few<u64, 3>,
+        }
+        let read = |text: &str| parse::<Short>(text.as_bytes(), &SHAPE).map(|short| short.layers.0);
+        assert!(read("{}").unwrap().is_empty());
+        assert_eq!(read(r#"{"layers":[1,2,3]}"#).unwrap(), [1, 2, 3]);
+        for more in [r#"{"layers":[1,2,3,4]}"#, r#"{"layers":[1,2,3,"four"]}"#] {
+            let error = read(more).unwrap_err();
+            assert_eq!((error.class(), error.code()), (Class::Limit, "json-too-long"));
+        }
+        let fits = |item: &str, count: usize| {
+            let text = format!("{{\"a\":[{}]}}", vec![item; count].join(","));
+            match parse_small::<Doc>(text.as_bytes(), &SHAPE) {
+                Ok(_) => true,
+                Err(error) => {
+                    assert_eq!((error.class(), error.code()), (Class::Limit, "json-too-large"));
+                    false
+                }
+            }
+        };
+        for (item, bytes) in [("0", 32), ("[0]", 160), ("{\"\":0}", 640), ("\"a\"", 64)] {
+            assert!(fits(item, limits::JSON_TREE / 1_000));
+            assert!(!fits(item, limits::JSON_TREE / bytes), "{item}");
+        }
+    }
+
+    #[test]
+    fn k07_invisible_characters_are_escaped_and_nothing_else_is_changed() {
+        let hostile = "a\u{9b}31m\u{202e}b\u{200b}\u{7f}\u{e0041}\u{feff}";
+        let written = String::from_utf8(pretty(&[hostile])).unwrap();
+        assert_eq!(written, "[\n  \"a\\u009b31m\\u202eb\\u200b\\u007f\\udb40\\udc41\\ufeff\"\n]\n");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&written).unwrap(), [hostile]);
+        let plain = ["Grüße \\ \"x\" \t 語", "~!@#"];
+        assert_eq!(pretty(&plain), (serde_json::to_string_pretty(&plain).unwrap() + "\n").into_bytes());
     }
 }

@@ -60,6 +60,18 @@ pub enum PublishError {
         /// What was to be published.
         new: Digest,
     },
+    /// The same image stands there, with something attached that would be gone.
+    #[error(
+        "{place} has {attached} attached to {image}, which the copy would lack: --move-tag replaces it all the same"
+    )]
+    WouldDrop {
+        /// The layout.
+        place: String,
+        /// What is attached there alone.
+        attached: Digest,
+        /// The image.
+        image: Digest,
+    },
     /// Nothing is attached to the image.
     #[error("nothing is attached to {0}: sign and attest it first, or say --allow-unattested")]
     Unattested(Digest),
@@ -79,7 +91,7 @@ pub enum PublishError {
 impl Classified for PublishError {
     fn class(&self) -> Class {
         match self {
-            Self::NoTag(_) | Self::TagTaken { .. } => Class::Usage,
+            Self::NoTag(_) | Self::TagTaken { .. } | Self::WouldDrop { .. } => Class::Usage,
             Self::Unattested(_) => Class::NoAttestation,
             Self::Unlisted { .. } => Class::Registry,
             Self::Store(error) => error.class(),
@@ -88,7 +100,7 @@ impl Classified for PublishError {
     fn code(&self) -> &'static str {
         match self {
             Self::NoTag(_) => "no-tag",
-            Self::TagTaken { .. } => "tag-taken",
+            Self::TagTaken { .. } | Self::WouldDrop { .. } => "tag-taken",
             Self::Unattested(_) => "unattested",
             Self::Unlisted { .. } => "unlisted",
             Self::Store(error) => error.code(),
@@ -140,11 +152,8 @@ pub fn copy_to_layout(
     progress: Progress<'_>,
 ) -> Result<Layout, PublishError> {
     let load = Load::gather(from, root)?;
-    if let (Ok(there), false) = (Layout::open(dir), options.move_tag)
-        && let Some(other) = there.entries().iter().find(|_| !there.holds(&load.root.digest))
-    {
-        let tag = dir.display().to_string();
-        return Err(PublishError::TagTaken { tag, there: other.digest, new: load.root.digest });
+    if let (Ok(there), false) = (Layout::open(dir), options.move_tag) {
+        check_layout(&there, &load, dir)?;
     }
     let mut writer = LayoutWriter::create(dir)?;
     for blob in load.blobs() {
@@ -163,6 +172,37 @@ pub fn copy_to_layout(
         writer.add_manifest(&part.media_type, &part.raw, Some(tag))?;
     }
     Ok(writer.finish()?)
+}
+
+/// Refuses to write over a layout in which something else stands than what is copied: another image, or something that
+/// is attached to this one there alone.
+fn check_layout(there: &Layout, load: &Load, dir: &Path) -> Result<(), PublishError> {
+    let (place, image) = (dir.display().to_string(), load.root.digest);
+    let attestations = load.attestations.iter().map(|attestation| attestation.part.digest);
+    let legacy = load.legacy.iter().map(|legacy| legacy.part.digest);
+    let ours: HashSet<Digest> = attestations.chain(legacy).chain([image]).collect();
+    let is_there = there.holds(&image);
+    match there.entries().iter().map(|entry| entry.digest).find(|digest| !ours.contains(digest)) {
+        Some(attached) if is_there => Err(PublishError::WouldDrop { place, attached, image }),
+        Some(other) => Err(PublishError::TagTaken { tag: place, there: other, new: image }),
+        None => Ok(()),
+    }
+}
+
+/// All manifests of one image, its platforms and what is attached to them, in bytes: they travel in memory. An index
+/// of ten thousand real ones stays below it.
+const MANIFESTS: u64 = 32 << 20;
+
+/// What of [`MANIFESTS`] is left.
+struct Room(u64);
+
+impl Room {
+    fn take(&mut self, what: &str, digest: &Digest, size: u64, from: &str) -> Result<(), StoreError> {
+        let reason = || format!("with it, the manifests of one image have more than {MANIFESTS} bytes");
+        let (what, place) = (format!("{what} {digest}"), from.to_owned());
+        self.0 = self.0.checked_sub(size).ok_or_else(|| StoreError::Limit { what, place, reason: reason() })?;
+        Ok(())
+    }
 }
 
 /// A manifest or index as it travels.
@@ -217,6 +257,9 @@ struct Load {
 
 impl Load {
     fn gather(from: &dyn Store, root: Served) -> Result<Self, StoreError> {
+        let mut room = Room(MANIFESTS);
+        let place = format!("where {} is", root.digest);
+        room.take("manifest", &root.digest, root.raw.len() as u64, &place)?;
         let (root, parsed) = part(root, None)?;
         let (children, image_blobs, attestations, legacy) = Default::default();
         let mut load = Self { root, children, image_blobs, attestations, legacy };
@@ -225,7 +268,9 @@ impl Load {
             Manifest::Image(image) => load.image_blobs.extend(blobs_of(&image)),
             Manifest::Index(index) => {
                 for entry in &index.manifests {
-                    let (child, parsed) = part(from.manifest(&entry.digest)?, Some(&entry.media_type))?;
+                    let served = from.manifest(&entry.digest)?;
+                    room.take("manifest", &entry.digest, served.raw.len() as u64, &place)?;
+                    let (child, parsed) = part(served, Some(&entry.media_type))?;
                     let nested = |source| StoreError::Document { what: format!("entry {}", entry.digest), source };
                     let image = parsed.into_image().map_err(nested)?;
                     load.image_blobs.extend(blobs_of(&image));
@@ -238,10 +283,12 @@ impl Load {
         for subject in subjects.into_iter().filter(|subject| seen.insert(*subject)) {
             // A list that was remembered could lack something.
             for document in from.referrers_now(&subject)?.manifests {
+                room.take("attestation manifest", &document.digest, document.raw.len() as u64, &place)?;
                 let (part, parsed) = Part::of(document);
                 load.attestations.push(Attestation { subject, part, parsed });
             }
             for (kind, document) in from.legacy(&subject, &LegacyKind::ALL)?.manifests {
+                room.take("attestation manifest", &document.digest, document.raw.len() as u64, &place)?;
                 let (part, parsed) = Part::of(document);
                 load.legacy.push(Legacy { tag: kind.tag(&subject), part, parsed });
             }
@@ -274,8 +321,12 @@ fn part(served: Served, listed_as: Option<&str>) -> Result<(Part, Manifest), Sto
 
 /// The media type a manifest says of itself: under another one, a registry would store another thing.
 fn own_media_type(raw: &[u8]) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(raw).ok()?;
-    Some(value.get("mediaType")?.as_str()?.to_owned())
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Own {
+        media_type: String,
+    }
+    serde_json::from_slice(raw).ok().map(|own: Own| own.media_type)
 }
 
 fn parts_of(manifest: &ImageManifest) -> impl Iterator<Item = &Descriptor> {
@@ -283,7 +334,8 @@ fn parts_of(manifest: &ImageManifest) -> impl Iterator<Item = &Descriptor> {
 }
 
 fn blobs_of(manifest: &ImageManifest) -> Vec<Descriptor> {
-    parts_of(manifest).cloned().collect()
+    // Without what else is said about them, which may be much.
+    parts_of(manifest).map(|blob| Descriptor::new(&blob.media_type, blob.digest, blob.size)).collect()
 }
 
 /// One publication under way.

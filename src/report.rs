@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use bulla::audit::Standing;
 use bulla::class::{Class, Classified};
 use bulla::content::Digest;
+use bulla::json::{is_invisible, push_escaped};
 use bulla::policy::verdict::Verdict;
 use bulla::reference::PinnedReference;
 use serde::Serialize;
@@ -108,14 +109,6 @@ pub(crate) fn shown(text: &str) -> String {
 /// What makes GitHub's runner take `##[add-mask]x` for a command, wherever in a line it stands, when a `[` follows.
 const OLD_COMMAND: &str = "##";
 
-/// Control characters, and those that hide or turn what stands beside them.
-fn is_invisible(character: char) -> bool {
-    character.is_control()
-        || matches!(u32::from(character),
-            0xad | 0x61c | 0x115f | 0x1160 | 0x17b4 | 0x17b5 | 0x180b..=0x180f | 0x200b..=0x200f | 0x2028..=0x202e
-            | 0x2060..=0x206f | 0x3164 | 0xfe00..=0xfe0f | 0xfeff | 0xffa0 | 0xfff0..=0xfffb | 0xe0000..=0xe0fff)
-}
-
 /// JSON with a line break at its end, in which invisible characters stand as `\u` escapes: the same values, but safe
 /// to print.
 pub(crate) fn json(value: &impl Serialize) -> String {
@@ -123,10 +116,7 @@ pub(crate) fn json(value: &impl Serialize) -> String {
     let mut safe = String::with_capacity(plain.len() + 1);
     for character in plain.chars() {
         if (character != '\n' && is_invisible(character)) || (character == '[' && safe.ends_with(OLD_COMMAND)) {
-            let mut units = [0_u16; 2];
-            for unit in character.encode_utf16(&mut units) {
-                let _ = write!(safe, "\\u{unit:04x}");
-            }
+            push_escaped(&mut safe, character);
         } else {
             safe.push(character);
         }

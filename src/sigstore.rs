@@ -298,6 +298,7 @@ pub fn verify_bundle(
     // Every entry was verified under the log that it names; the index is of the first.
     let entry = bundle.log_entries().next().filter(|_| evidence.logged);
     let log_id = entry.map(|entry| hex(entry.log_id.key_id.as_bytes()));
+    let statement = Arc::new(bundle.whole_statement()?);
     Ok(VerifiedAttestation { bundle_digest: *bundle.digest(), subject: *subject, statement, evidence, log_id })
 }
 

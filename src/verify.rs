@@ -3,8 +3,6 @@
 //! The tag was resolved once, before this; from here on there are only digests. What is attached is read smallest
 //! first: manifests, then only those bundles that the rule asks for.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
 
 use crate::adapters::{LegacyKind, Referrers, Served, Store, StoreError};
@@ -70,13 +68,27 @@ pub struct Target<'a> {
     pub reference: Option<PinnedReference>,
 }
 
+/// A bundle that came from elsewhere than the store, read.
+pub struct Supplied {
+    digest: Digest,
+    size: u64,
+    read: Result<Bundle, AttestationError>,
+}
+
+impl Supplied {
+    /// Reads one. What is no bundle counts for nothing, and is reported as that.
+    pub fn read(bytes: &[u8]) -> Self {
+        Self { digest: Digest::of(bytes), size: bytes.len() as u64, read: Bundle::parse(bytes) }
+    }
+}
+
 /// Finds out what is said about the image and judges it. `platform` picks from an index (absent: this machine's);
-/// `supplied` are bundles that came from elsewhere than the store.
+/// `supplied` counts beside what is attached, in its bounds too.
 pub fn verify(
     target: Target<'_>,
     platform: Option<&Platform>,
     policy: &Policy,
-    supplied: &[Vec<u8>],
+    supplied: Vec<Supplied>,
     now: Timestamp,
 ) -> Result<Verdict, VerifyError> {
     let store = target.store;
@@ -92,13 +104,16 @@ pub fn verify(
     let store = named.as_deref().unwrap_or(store);
     let referrers = all_referrers(&digests, |digest| store.referrers(digest))?;
     let is_remembered = referrers.remembered;
-    let mut evidence = gather(store, &subject, &rules, referrers, supplied)?;
-    let mut verdict = policy.evaluate(&evidence, now)?;
+    let mut gathering = Gathering::of(subject, supplied);
+    let own = gathering.mark();
+    gathering.take(store, &rules, referrers)?;
+    let mut verdict = policy.evaluate(&gathering.evidence, now)?;
     if !verdict.is_admitted() && is_remembered {
         // What is missing may have been attached since.
         let referrers = all_referrers(&digests, |digest| store.referrers_now(digest))?;
-        evidence = gather(store, &subject, &rules, referrers, supplied)?;
-        verdict = policy.evaluate(&evidence, now)?;
+        gathering.back_to(own);
+        gathering.take(store, &rules, referrers)?;
+        verdict = policy.evaluate(&gathering.evidence, now)?;
     }
     if verdict.is_admitted() || verdict.class() == Some(Class::Rollback) {
         return Ok(verdict);
@@ -107,16 +122,13 @@ pub fn verify(
     if reads_legacy(&rules) {
         for digest in &digests {
             let legacy = store.legacy(digest, &LegacyKind::SIGNED)?;
-            for (digest, message) in legacy.ignored {
-                evidence.reject(digest, Class::Format, "unusable-referrer", message);
-            }
-            let manifests: Vec<_> = legacy.manifests.into_iter().map(|(_, manifest)| manifest).collect();
-            fetch(store, &rules, &manifests, &mut evidence)?;
+            let manifests = legacy.manifests.into_iter().map(|(_, manifest)| manifest).collect();
+            gathering.take(store, &rules, Referrers { manifests, ignored: legacy.ignored, remembered: false })?;
         }
     } else if verdict.checks().iter().any(|check| check.class == Some(Class::NoAttestation)) {
-        evidence.legacy = digests.iter().flat_map(|digest| store.legacy_names(digest)).collect();
+        gathering.evidence.legacy = digests.iter().flat_map(|digest| store.legacy_names(digest)).collect();
     }
-    Ok(policy.evaluate(&evidence, now)?)
+    Ok(policy.evaluate(&gathering.evidence, now)?)
 }
 
 /// The digests by which a statement may name the image, under any of the rules.
@@ -189,39 +201,118 @@ fn parse(served: &Served) -> Result<Manifest, VerifyError> {
         .map_err(|source| VerifyError::Image { what: served.digest.to_string(), source })
 }
 
-/// Brings what of `referrers` bears on the rules. Garbage among it is recorded and counts for nothing; a store that
-/// does not answer is an error, never an absence.
-fn gather(
-    store: &dyn Store,
-    subject: &Subject,
-    rules: &[&Rule],
-    referrers: Referrers,
-    supplied: &[Vec<u8>],
-) -> Result<Evidence, VerifyError> {
-    let mut evidence = evidence_of(subject.clone(), supplied);
-    for (digest, message) in referrers.ignored {
-        evidence.reject(digest, Class::Format, "unusable-referrer", message);
-    }
-    fetch(store, rules, &referrers.manifests, &mut evidence)?;
-    Ok(evidence)
-}
-
 /// What bundles alone say about an image.
 pub fn evidence_of(subject: Subject, bundles: &[Vec<u8>]) -> Evidence {
-    let mut evidence = Evidence::of(subject, Origin::Published);
-    for bytes in bundles {
-        evidence.add(Digest::of(bytes), Bundle::parse(bytes), None);
-    }
-    evidence
+    Gathering::of(subject, bundles.iter().map(|bytes| Supplied::read(bytes)).collect()).evidence
 }
 
-/// Fetches those layers of attestation manifests that a rule asks for, each blob once.
-fn fetch(
-    store: &dyn Store,
+/// Evidence as it comes together. All of it is in memory at once, so that it has one bound; and what came as bytes is
+/// let go of as soon as it was read.
+struct Gathering {
+    evidence: Evidence,
+    count: usize,
+    bytes: u64,
+}
+
+/// How much there was.
+#[derive(Clone, Copy)]
+struct Mark {
+    candidates: usize,
+    rejected: usize,
+    passed_over: usize,
+    count: usize,
+    bytes: u64,
+}
+
+impl Gathering {
+    fn of(subject: Subject, supplied: Vec<Supplied>) -> Self {
+        let mut gathering = Self { evidence: Evidence::of(subject, Origin::Published), count: 0, bytes: 0 };
+        for Supplied { digest, size, read } in supplied {
+            gathering.evidence.add(digest, read, None);
+            gathering.count += 1;
+            gathering.bytes = gathering.bytes.saturating_add(size);
+        }
+        gathering
+    }
+
+    fn mark(&self) -> Mark {
+        let Self { evidence, count, bytes } = self;
+        Mark {
+            candidates: evidence.candidates.len(),
+            rejected: evidence.rejected.len(),
+            passed_over: evidence.passed_over.len(),
+            count: *count,
+            bytes: *bytes,
+        }
+    }
+
+    fn back_to(&mut self, mark: Mark) {
+        self.evidence.candidates.truncate(mark.candidates);
+        self.evidence.rejected.truncate(mark.rejected);
+        self.evidence.passed_over.truncate(mark.passed_over);
+        (self.count, self.bytes) = (mark.count, mark.bytes);
+    }
+
+    /// Brings what of `referrers` bears on the rules: those layers that a rule asks for, each blob once. Garbage among
+    /// it is recorded and counts for nothing; a store that does not answer is an error, never an absence.
+    fn take(&mut self, store: &dyn Store, rules: &[&Rule], referrers: Referrers) -> Result<(), VerifyError> {
+        for (digest, message) in referrers.ignored {
+            self.evidence.reject(digest, Class::Format, "unusable-referrer", message);
+        }
+        let wanted = wanted(rules, &referrers.manifests, &mut self.evidence);
+        self.check_amount(&wanted)?;
+        let mut blobs: Vec<Descriptor> = Vec::new();
+        for (_, layer) in &wanted {
+            if !blobs.iter().any(|blob| blob.digest == layer.descriptor.digest) {
+                blobs.push(layer.descriptor.clone());
+            }
+        }
+        let fetched = store.blobs(&blobs, limits::BUNDLE);
+        for (blob, bytes) in blobs.iter().zip(fetched) {
+            let layers = wanted.iter().filter(|(_, layer)| layer.descriptor.digest == blob.digest);
+            match bytes {
+                Ok(bytes) => {
+                    let read: Vec<_> = layers.map(|(_, layer)| (layer.hint, layer.read(&bytes))).collect();
+                    drop(bytes);
+                    for (hint, read) in read {
+                        self.evidence.add(blob.digest, read, hint);
+                    }
+                }
+                Err(error) if error.is_about_content() => {
+                    for (manifest, _) in layers {
+                        self.evidence.reject(*manifest, error.class(), error.code(), error.to_string());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses more evidence than is judged for one image: whoever may push could attach any amount. What is attached
+    /// twice is read twice, and counts twice.
+    fn check_amount(&mut self, wanted: &[(Digest, Layer<'_>)]) -> Result<(), VerifyError> {
+        self.count += wanted.len();
+        self.bytes = wanted.iter().map(|(_, layer)| layer.descriptor.size).fold(self.bytes, u64::saturating_add);
+        let reason = if self.count > limits::REFERRERS {
+            format!("{} attestations, and at most {} are judged", self.count, limits::REFERRERS)
+        } else if self.bytes > limits::EVIDENCE {
+            format!("{} bytes of attestations, and at most {} are judged", self.bytes, limits::EVIDENCE)
+        } else {
+            return Ok(());
+        };
+        let subject = &self.evidence.subject;
+        let what = format!("what is attached to {}", subject.digest);
+        Err(StoreError::Limit { what, place: subject.name.clone(), reason }.into())
+    }
+}
+
+/// The layers of attestation manifests that a rule asks for, each with the manifest's digest.
+fn wanted<'a>(
     rules: &[&Rule],
-    manifests: &[Document<ImageManifest>],
+    manifests: &'a [Document<ImageManifest>],
     evidence: &mut Evidence,
-) -> Result<(), VerifyError> {
+) -> Vec<(Digest, Layer<'a>)> {
     let mut wanted: Vec<(Digest, Layer<'_>)> = Vec::new();
     for manifest in manifests {
         let layers = match layers_of(&manifest.parsed) {
@@ -242,44 +333,11 @@ fn fetch(
             }
         }
     }
-    let mut blobs: Vec<Descriptor> = Vec::new();
-    for (_, layer) in &wanted {
-        if !blobs.iter().any(|blob| blob.digest == layer.descriptor.digest) {
-            blobs.push(layer.descriptor.clone());
-        }
-    }
-    check_amount(&evidence.subject, wanted.len(), &blobs)?;
-    let fetched = store.blobs(&blobs, limits::BUNDLE);
-    let mut by_digest = HashMap::new();
-    for (blob, bytes) in blobs.iter().zip(fetched) {
-        match bytes {
-            Err(error) if !error.is_about_content() => return Err(error.into()),
-            bytes => drop(by_digest.insert(blob.digest, bytes)),
-        }
-    }
-    for (manifest, layer) in wanted {
-        match by_digest.get(&layer.descriptor.digest) {
-            Some(Ok(bytes)) => evidence.add(layer.descriptor.digest, layer.read(bytes), layer.hint),
-            Some(Err(error)) => evidence.reject(manifest, error.class(), error.code(), error.to_string()),
-            None => {}
-        }
-    }
-    Ok(())
+    wanted
 }
 
-/// Refuses more evidence than is judged for one image: whoever may push could attach any amount.
-fn check_amount(subject: &Subject, count: usize, blobs: &[Descriptor]) -> Result<(), VerifyError> {
-    let bytes = blobs.iter().map(|blob| blob.size).fold(0, u64::saturating_add);
-    let reason = if count > limits::REFERRERS {
-        format!("{count} attestations, and at most {} are judged", limits::REFERRERS)
-    } else if bytes > limits::EVIDENCE {
-        format!("{bytes} bytes of attestations, and at most {} are judged", limits::EVIDENCE)
-    } else {
-        return Ok(());
-    };
-    let what = format!("what is attached to {}", subject.digest);
-    Err(StoreError::Limit { what, place: subject.name.clone(), reason }.into())
-}
+/// What is kept of the reason why something counts for nothing, in bytes.
+const MESSAGE: usize = 8 << 10;
 
 /// One signed document of an attestation manifest.
 pub(crate) struct Layer<'a> {
@@ -336,7 +394,11 @@ impl Evidence {
         }
     }
 
-    fn reject(&mut self, digest: Digest, class: Class, code: &'static str, message: String) {
+    fn reject(&mut self, digest: Digest, class: Class, code: &'static str, mut message: String) {
+        // It may quote all of a document; more than this is shown of none.
+        let end = (0..=MESSAGE.min(message.len())).rev().find(|end| message.is_char_boundary(*end));
+        message.truncate(end.unwrap_or_default());
+        message.shrink_to_fit();
         self.rejected.push(Rejected { digest, reason: Reason { class, code, message } });
     }
 }

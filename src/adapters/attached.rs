@@ -10,8 +10,9 @@ use super::{Legacy, LegacyKind, Referrers, Served, StoreError};
 use crate::content::{Digest, Document, limits};
 use crate::oci::{Descriptor, Manifest, OciError, names};
 
-/// All manifests of attestations together, in bytes: a thousand real ones stay below 2 MiB.
-const ALL_MANIFESTS: u64 = 64 << 20;
+/// All manifests of attestations together, in bytes: a thousand real ones stay below 2 MiB. What they say in small
+/// pieces needs more than ten times as much.
+const ALL_MANIFESTS: u64 = 8 << 20;
 
 /// The tag under which attestations are listed where a registry has no referrers API (distribution-spec).
 pub(crate) fn fallback_tag(subject: &Digest) -> String {

@@ -237,7 +237,8 @@ impl RegistryStore {
             content::check(&bytes, digest, *size, &digest.to_string())?;
             return Ok(bytes);
         }
-        let mut bytes = Vec::new();
+        // At once, so that it does not grow to twice its size.
+        let mut bytes = Vec::with_capacity(usize::try_from(*size).unwrap_or_default());
         self.stream_blob(descriptor, &mut bytes).await?;
         self.keep(digest, &bytes);
         Ok(bytes)

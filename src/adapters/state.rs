@@ -25,6 +25,17 @@ pub enum StateError {
         /// The operating system's word.
         source: io::Error,
     },
+    /// Something stands there that is no file, and would be one afterwards.
+    #[error(
+        "{} is {what}, and is not replaced by a file: name a plain file, or leave the option out and redirect what is printed",
+        path.display()
+    )]
+    Special {
+        /// Where.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// Bytes that are not what they should be; nothing was kept.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -45,12 +56,14 @@ impl Classified for StateError {
     fn class(&self) -> Class {
         match self {
             Self::Content(error) => error.class(),
+            Self::Special { .. } => Class::Usage,
             Self::Io { .. } | Self::NoHome(..) => Class::State,
         }
     }
     fn code(&self) -> &'static str {
         match self {
             Self::Content(error) => error.code(),
+            Self::Special { .. } => "not-a-plain-file",
             Self::Io { .. } => "disk",
             Self::NoHome(..) => "no-home",
         }
@@ -154,13 +167,15 @@ fn open_plain(options: &mut fs::OpenOptions, links: Links, path: &Path) -> io::R
     Ok(file)
 }
 
-/// Writes a file as a whole: aside, flushed to disk, renamed over what was there, the folder flushed.
+/// Writes a file as a whole: aside, flushed to disk, renamed over what was there, the folder flushed. Only a plain file
+/// is replaced: a device would be one afterwards, and a link would lead nowhere else any more.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     write_file_with(path, |file| file.write_all(bytes))
 }
 
 /// Like [`write_file`], for what is produced piece by piece.
 pub(crate) fn write_file_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StateError> {
+    check_plain(path)?;
     let mut aside = aside(path, ANYBODY)?;
     let failed = |source| StateError::Io { action: "write", path: path.to_owned(), source };
     write(aside.as_file_mut()).map_err(failed)?;
@@ -174,8 +189,21 @@ pub fn append_file(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
         .map_err(StateError::io("write", path))
 }
 
-/// Removes a file, if it is there.
+/// Refuses what is there and no plain file.
+fn check_plain(path: &Path) -> Result<(), StateError> {
+    let what = match fs::symlink_metadata(path).map(|there| there.file_type()) {
+        Ok(there) if there.is_symlink() => "a symbolic link",
+        Ok(there) if there.is_dir() => "a folder",
+        Ok(there) if !there.is_file() => "a device, a pipe or a socket",
+        // What cannot be looked at is found out when it is written.
+        _ => return Ok(()),
+    };
+    Err(StateError::Special { path: path.to_owned(), what })
+}
+
+/// Removes a plain file, if it is there.
 pub fn remove_file(path: &Path) -> Result<(), StateError> {
+    check_plain(path)?;
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::io("remove", path)(error)),
         _ => Ok(()),
@@ -391,6 +419,35 @@ mod tests {
         assert!(create_secret_file(&path, b"two").is_err());
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_plain_files_are_replaced_or_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |name: &str| folder.path().join(name);
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &of("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        fs::write(of("file"), "old").unwrap();
+        std::os::unix::fs::symlink(of("file"), of("link")).unwrap();
+        std::os::unix::fs::symlink(of("nowhere"), of("dangling")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", of("null")).unwrap();
+        fs::create_dir(of("folder")).unwrap();
+        let kind = |name: &str| fs::symlink_metadata(of(name)).unwrap().file_type();
+        for name in ["pipe", "link", "dangling", "null", "folder"] {
+            let before = kind(name);
+            for refused in [write_file(&of(name), b"new"), remove_file(&of(name))] {
+                let error = refused.unwrap_err();
+                assert_eq!((error.class(), error.code()), (Class::Usage, "not-a-plain-file"), "{name}");
+            }
+            assert_eq!(kind(name), before, "{name}");
+        }
+        assert_eq!(fs::read(of("file")).unwrap(), b"old");
+        assert!(!of("nowhere").exists());
+        write_file(&of("file"), b"new").unwrap();
+        write_file(&of("fresh"), b"new").unwrap();
+        remove_file(&of("fresh")).unwrap();
+        remove_file(&of("fresh")).unwrap();
     }
 
     #[test]

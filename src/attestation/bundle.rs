@@ -22,9 +22,11 @@ use sigstore_types::{
 
 use super::{AttestationError, PAYLOAD_TYPE, Statement, predicate_types};
 use crate::content::{Digest, limits};
-use crate::json::{self, Obj, Shape};
+use crate::json::{self, Few, Obj, Shape};
 use crate::oci::{Descriptor, names};
 
+/// Signatures that are counted before there are too many to count. One is taken.
+const SIGNATURES: usize = 32;
 /// Log entries of one bundle. Real ones have one; other verifiers stop at 32 as well.
 const LOG_ENTRIES: usize = 32;
 /// Timestamps of one bundle, for the same reason.
@@ -92,7 +94,7 @@ pub struct Bundle {
     inner: sigstore_types::Bundle,
     apart: Apart,
     simple_signing: Option<Vec<u8>>,
-    /// What the payload says, read when it is first asked for: an SBOM is large, and asked about more than once.
+    /// What the payload says, without its predicate, read when it is first asked for and then asked for often.
     statement: OnceLock<Result<Arc<Statement>, AttestationError>>,
 }
 
@@ -135,7 +137,7 @@ impl Bundle {
     /// as payload where it is an envelope.
     pub fn parse(bytes: &[u8]) -> Result<Self, AttestationError> {
         bounded("bytes", bytes.len(), usize::try_from(limits::BUNDLE).unwrap_or(usize::MAX))?;
-        let wire: wire::Bundle = json::parse(bytes, &SHAPE)?;
+        let wire: wire::Bundle = json::parse_small(bytes, &SHAPE)?;
         let Some(version) = BundleVersion::of_media_type(&wire.media_type) else {
             return Err(AttestationError::BundleVersion(wire.media_type));
         };
@@ -158,7 +160,7 @@ impl Bundle {
         bounded("bytes", layer.len(), usize::try_from(limits::BUNDLE).unwrap_or(usize::MAX))?;
         let material = legacy::material(annotations)?;
         if media_type == legacy::ENVELOPE {
-            let envelope = json::parse(layer, &legacy::ENVELOPE_SHAPE)?;
+            let envelope = json::parse_small(layer, &legacy::ENVELOPE_SHAPE)?;
             let content = SignatureContent::DsseEnvelope(read_envelope(envelope)?);
             return Self::new(layer, BundleVersion::CosignLegacy, material, content);
         }
@@ -220,17 +222,28 @@ impl Bundle {
     }
 
     /// What its payload says, whoever signed it: to show or to sort by, not to decide by. A legacy signature is read
-    /// as the statement that cosign 3 would write.
+    /// as the statement that cosign 3 would write. Names and predicate are left out: they are as large as the bundle,
+    /// and this is kept for everything that is attached, whoever attached it.
     pub fn unverified_statement(&self) -> Result<Arc<Statement>, AttestationError> {
-        self.statement.get_or_init(|| self.read_statement().map(Arc::new)).clone()
+        let read = || self.read_statement(Statement::parse).map(|statement| Arc::new(statement.head()));
+        self.statement.get_or_init(read).clone()
     }
 
-    fn read_statement(&self) -> Result<Statement, AttestationError> {
+    /// All that its payload says, and no more believed than [`Self::unverified_statement`].
+    pub(crate) fn whole_statement(&self) -> Result<Statement, AttestationError> {
+        // What breaks a rule has been refused here.
+        self.unverified_statement()?;
+        self.read_statement(Statement::parse_again)
+    }
+
+    fn read_statement(
+        &self,
+        parse: impl Fn(&[u8]) -> Result<Statement, AttestationError>,
+    ) -> Result<Statement, AttestationError> {
         if let Some(payload) = &self.simple_signing {
             return legacy::simple_signing(payload);
         }
-        let payload = self.payload().ok_or_else(|| malformed("it is a signature over a blob, not an attestation"))?;
-        Statement::parse(payload)
+        parse(self.payload().ok_or_else(|| malformed("it is a signature over a blob, not an attestation"))?)
     }
 
     /// Whether it has log entries and each of them carries an inclusion proof with a checkpoint; for tests.
@@ -292,7 +305,7 @@ fn read_envelope(envelope: wire::Envelope) -> Result<DsseEnvelope, AttestationEr
     if envelope.payload_type != PAYLOAD_TYPE {
         return Err(AttestationError::PayloadType(envelope.payload_type));
     }
-    let signatures = envelope.signatures.unwrap_or_default();
+    let Few(signatures) = envelope.signatures.unwrap_or_default();
     let count = signatures.len();
     let Ok([Obj(signature)]) = <[_; 1]>::try_from(signatures) else {
         return Err(AttestationError::Signatures(count));
@@ -338,10 +351,8 @@ fn read_material(
         }
         _ => return Err(malformed("it must have exactly one of a certificate, a chain and a key hint")),
     };
-    let entries = wire.tlog_entries.unwrap_or_default();
-    bounded("log entries", entries.len(), LOG_ENTRIES)?;
-    let timestamps = wire.timestamp_verification_data.map(|Obj(data)| data.rfc3161_timestamps).unwrap_or_default();
-    bounded("timestamps", timestamps.len(), TIMESTAMPS)?;
+    let Few(entries) = wire.tlog_entries.unwrap_or_default();
+    let Few(timestamps) = wire.timestamp_verification_data.map(|Obj(data)| data.rfc3161_timestamps).unwrap_or_default();
     let timestamps = timestamps
         .into_iter()
         .map(|Obj(timestamp)| piece("timestamp", timestamp.signed_timestamp, MATERIAL))
@@ -372,12 +383,11 @@ fn read_chain(chain: wire::Chain, version: BundleVersion) -> Result<Verification
     if version == BundleVersion::V03 {
         return Err(malformed("a bundle v0.3 carries one certificate, not a chain"));
     }
-    if chain.certificates.is_empty() {
+    let Few(certificates) = chain.certificates;
+    if certificates.is_empty() {
         return Err(malformed("its certificate chain is empty"));
     }
-    bounded("certificates", chain.certificates.len(), CERTIFICATES)?;
-    let certificates = chain
-        .certificates
+    let certificates = certificates
         .into_iter()
         .map(|Obj(certificate)| piece("certificate", certificate.raw_bytes, MATERIAL))
         .map(|der| der.map(|der| X509Certificate::new(DerCertificate::new(der))))
@@ -416,7 +426,6 @@ fn read_log_entry(wire: wire::LogEntry, format: BundleVersion) -> Result<Transpa
 }
 
 fn read_proof(wire: wire::Proof) -> Result<InclusionProof, AttestationError> {
-    bounded("hashes in an inclusion proof", wire.hashes.len(), PROOF_HASHES)?;
     let hash = |wire::Base64(bytes): wire::Base64| {
         Sha256Hash::try_from(bytes.as_slice()).map_err(|_| malformed("a hash of its inclusion proof is not SHA-256"))
     };
@@ -428,7 +437,7 @@ fn read_proof(wire: wire::Proof) -> Result<InclusionProof, AttestationError> {
         index(wire.log_index)?,
         hash(wire.root_hash)?,
         wire.tree_size.0,
-        wire.hashes.into_iter().map(hash).collect::<Result<_, _>>()?,
+        wire.hashes.0.into_iter().map(hash).collect::<Result<_, _>>()?,
         checkpoint,
     ))
 }

@@ -12,7 +12,7 @@ use bulla::lock::{self, Drift};
 use bulla::lockfile::Changes;
 use bulla::oci::Platform;
 use bulla::reference::Reference;
-use bulla::template::{Template, skeleton};
+use bulla::template::{Template, TemplateError, skeleton};
 
 use super::{World, print, tell};
 use crate::cli::{FetchArgs, InitArgs, InputArgs, LockArgs};
@@ -176,7 +176,11 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Failure> {
         return Err(Failure::usage(format!("{} is bundled with bulla; give your template another name", args.name)));
     }
     let base = templates::find(&args.base, Some(&args.templates_dir))?;
-    let template = skeleton::template(&args.name, &base[0].template.manifest)?;
+    let template = skeleton::template(&args.name, &base[0].template.manifest).map_err(|error| match error {
+        // Of its files, the name alone was typed.
+        TemplateError::Files { .. } => Failure::usage(error.to_string()),
+        error => error.into(),
+    })?;
     let folder = args.templates_dir.join(&args.name);
     templates::create(&folder, &template)?;
     tell(&format!(

@@ -9,7 +9,7 @@ use bulla::audit::{self, AuditReport, Line, Standing};
 use bulla::content::limits;
 use bulla::policy::Policy;
 use bulla::policy::verdict::Verdict;
-use bulla::verify;
+use bulla::verify::{self, Supplied};
 use serde_json::{Map, Value, json as object};
 
 use super::make::private_key;
@@ -22,7 +22,7 @@ pub(crate) fn judge(
     image: &str,
     source: &SourceArgs,
     policy: &Policy,
-    supplied: &[Vec<u8>],
+    supplied: Vec<Supplied>,
     world: &World,
     question: &mut Question,
 ) -> Result<Verdict, Failure> {
@@ -37,7 +37,7 @@ pub(crate) fn verify(args: &VerifyArgs, world: &World) -> Result<Exit, Failure> 
     let policy = chosen_policy(&args.policy, world);
     let judged = match &policy {
         Ok(policy) => read_bundles(args)
-            .and_then(|bundles| judge(&args.image, &args.source, policy, &bundles, world, &mut question)),
+            .and_then(|bundles| judge(&args.image, &args.source, policy, bundles, world, &mut question)),
         Err(failure) => Err(failure.clone()),
     };
     let policy = policy.ok();
@@ -54,8 +54,16 @@ pub(crate) fn verify(args: &VerifyArgs, world: &World) -> Result<Exit, Failure> 
     Ok(exit_of(&verdict))
 }
 
-fn read_bundles(args: &VerifyArgs) -> Result<Vec<Vec<u8>>, Failure> {
-    args.bundle.iter().map(|file| typed_file(file, limits::BUNDLE)).collect()
+/// Reads one after another, and no more together than would be read of what is attached.
+fn read_bundles(args: &VerifyArgs) -> Result<Vec<Supplied>, Failure> {
+    let mut room = limits::EVIDENCE;
+    let read = |file: &PathBuf| {
+        let bytes = state::read_file(file, limits::BUNDLE.min(room))
+            .map_err(|error| Failure::usage(format!("{error} (together at most {})", limits::EVIDENCE)))?;
+        room -= bytes.len() as u64;
+        Ok(Supplied::read(&bytes))
+    };
+    args.bundle.iter().map(read).collect()
 }
 
 /// Writes the verdict as a verification summary where that was asked for. Without a verdict, or if it cannot be
@@ -155,7 +163,7 @@ fn audit_each(args: &AuditArgs, world: &World) -> Result<(AuditReport, Vec<Value
     let mut unsafe_options = Vec::new();
     for image in images {
         let mut question = Question { image: image.clone(), ..Question::default() };
-        let outcome = judge(&image, &args.source, &policy, &[], world, &mut question);
+        let outcome = judge(&image, &args.source, &policy, Vec::new(), world, &mut question);
         report.lines.push(match &outcome {
             Ok(verdict) => Line::judged(&image, verdict),
             Err(failure) => Line::failed(&image, failure.class, &failure.message),

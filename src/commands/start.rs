@@ -114,7 +114,7 @@ fn decide(
     let host = Platform::host();
     let platform = args.source.platform.as_ref().unwrap_or(&host);
     let opened = open(&image, &args.source, world, question)?;
-    let verdict = verify::verify(opened.target(), Some(platform), policy, &[], world.now)?;
+    let verdict = verify::verify(opened.target(), Some(platform), policy, Vec::new(), world.now)?;
     question.notes.extend(policy.root_warnings(&verdict, world.now));
     Ok((verdict, opened))
 }

@@ -190,7 +190,7 @@ impl Attachment {
         believed: &Believed<'_>,
     ) -> Self {
         let mut shown = Self::unread(place, manifest, layer, "", Standing::Unreadable);
-        match read.and_then(|bundle| Ok((bundle.unverified_statement()?, bundle))) {
+        match read.and_then(|bundle| Ok((bundle.whole_statement()?, bundle))) {
             Ok((statement, bundle)) => {
                 shown.form = bundle.version().as_str().to_owned();
                 shown.statement = Some(Statement::of(&statement, Some(subject)));

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bulla::content::Digest;
+use bulla::adapters::layout::LayoutWriter;
+use bulla::content::{Digest, limits};
+use bulla::oci::names;
 use serde_json::{Value, json};
 
 use crate::cli::finish;
 use crate::registry::Fault;
-use crate::stage::{ALL, SIGN, Stage, bundle, bundle_of};
+use crate::stage::{ALL, SIGN, SLSA, SPDX, Stage, attachment, bundle, bundle_of, spdx};
 
 #[test]
 fn d09_tens_of_thousands_of_anything_are_refused_within_bounds() {
@@ -34,13 +36,129 @@ fn d09_tens_of_thousands_of_anything_are_refused_within_bounds() {
     let entries = logged.to_string().replacen("\"here\"", &entries, 1);
     for (bundle, class) in [
         (entries, "LIMIT"),
-        (many("/dsseEnvelope/signatures", &json!({ "sig": "AAAA" })), "FORMAT"),
+        (many("/dsseEnvelope/signatures", &json!({ "sig": "AAAA" })), "LIMIT"),
         (format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000)), "LIMIT"),
     ] {
         let stage = Stage::bare();
         stage.attach(bundle.as_bytes(), &stage.image.descriptor(), SIGN);
         rejects(&stage, class);
     }
+}
+
+/// A bundle that nobody signed with this payload, and with these words in the place of others.
+fn unsigned(stage: &Stage, payload: &str, from: &str, to: &str) -> String {
+    let mut bundle: Value = serde_json::from_slice(&bundle(&stage.key, &stage.image.digest(), SIGN)).unwrap();
+    bundle["dsseEnvelope"]["payload"] = json!("here");
+    let bundle = bundle.to_string().replacen(from, to, 1);
+    bundle.replacen("\"here\"", &format!("{:?}", STANDARD.encode(payload)), 1)
+}
+
+#[test]
+fn d09_a_bundle_of_the_largest_size_is_refused_within_bounds_whatever_it_is_full_of() {
+    let stage = Stage::bare();
+    let digest = stage.image.digest().hex();
+    let statement = |subjects: &str, predicate: &str| {
+        format!(
+            r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{subjects}{{"digest":{{"sha256":"{digest}"}}}}],"predicateType":"{SIGN}","predicate":{predicate}}}"#
+        )
+    };
+    // As many as fit, with some room for what is around them.
+    let full = |item: &str, share: usize| item.repeat((limits::BUNDLE as usize - (4 << 20)) / 4 * share / item.len());
+    let (small, none) = (statement("", "{}"), "\"nothing\"");
+    let keys: Vec<String> = (0..65_000).map(|key| format!("\"{key:x}\":\"\"")).collect();
+    let many_keys = format!("{{\"digest\":{{{}}}}},", keys.join(","));
+    let wide: Vec<String> = (0..65_000).map(|key| format!("\"\\u0061{key:x}\":0")).collect();
+    let wide = format!("{}0{}", format!("{{{},\"\":", wide.join(",")).repeat(60), "}".repeat(60));
+    let signatures = "\"signatures\":[";
+    let material = "\"verificationMaterial\":{";
+    let stamps =
+        |what: &str| format!("{material}\"timestampVerificationData\":{{\"rfc3161Timestamps\":[{what}{{}}]}},");
+    let hashes = |what: &str| {
+        format!(
+            "{material}\"tlogEntries\":[{{\"logId\":{{\"keyId\":\"AA==\"}},\"kindVersion\":{{\"kind\":\"dsse\",\"version\":\"0.0.1\"}},\"canonicalizedBody\":\"AA==\",\"inclusionProof\":{{\"rootHash\":\"AA==\",\"treeSize\":\"1\",\"hashes\":[{what}\"AA==\"]}}}}],"
+        )
+    };
+    for (what, payload, from, to) in [
+        ("subjects", statement(&full("{\"digest\":{\"\":\"\"}},", 3), "{}"), none, String::new()),
+        ("digests of a subject", statement(&full(&many_keys, 3), "{}"), none, String::new()),
+        ("numbers", statement("", &format!("{{\"a\":[{}0]}}", full("0,", 3))), none, String::new()),
+        ("objects", statement("", &format!("{{\"a\":[{}0]}}", full("{\"\":0},", 3))), none, String::new()),
+        ("members", statement("", &format!("{{\"a\":{wide}}}")), none, String::new()),
+        ("signatures", small.clone(), signatures, signatures.to_owned() + &full("{\"sig\":\"AA==\"},", 4)),
+        ("timestamps", small.clone(), material, stamps(&full("{\"signedTimestamp\":\"AA==\"},", 4))),
+        ("hashes", small.clone(), material, hashes(&full("\"AA==\",", 4))),
+    ] {
+        let bundle = unsigned(&stage, &payload, from, &to);
+        assert!(bundle.len() as u64 <= limits::BUNDLE, "{what}");
+        let file = stage.desk.write("work/bundle.json", bundle);
+        let verdict = stage.verify(&[&stage.tag(), "--bundle", &file, "--json"]).ends(1).json();
+        let rejections = verdict["rejections"].as_array().unwrap();
+        assert_eq!(rejections.iter().map(|one| &one["class"]).collect::<Vec<_>>(), ["LIMIT"], "{what}: {verdict:#}");
+    }
+}
+
+#[test]
+fn e03_as_much_garbage_as_is_read_hides_nothing_and_more_of_it_is_refused_within_bounds() {
+    let stage = Stage::bare();
+    let image = stage.image.descriptor();
+    // A large SBOM among the three attestations, of many small things.
+    let mut sbom = spdx(&["pkg:deb/debian/git@2.47?arch=amd64"]);
+    let id = |word: &str| format!("SPDXRef-{word}-python3-distutils-0123456789abcdef");
+    let relationship = json!({
+        "spdxElementId": id("Package"), "relationshipType": "OTHER", "relatedSpdxElement": id("File"),
+    });
+    let size = relationship.to_string().len();
+    sbom["relationships"].as_array_mut().unwrap().extend(vec![relationship; (30 << 20) / size]);
+    let good = [
+        (SIGN, bundle(&stage.key, &image.digest, SIGN)),
+        (SLSA, bundle(&stage.key, &image.digest, SLSA)),
+        (SPDX, bundle_of(&stage.key, &image.digest, SPDX, &sbom)),
+    ];
+    let used: usize = good.iter().map(|(_, bundle)| bundle.len()).sum();
+    let left = limits::EVIDENCE as usize - used;
+    let garbage = |size: usize| {
+        let statement = format!(
+            r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"digest":{{"sha256":"{}"}}}}],"predicateType":"{SPDX}","predicate":{{"a":{:?}}}}}"#,
+            image.digest.hex(),
+            "x".repeat(size / 4 * 3 - 4_096)
+        );
+        unsigned(&stage, &statement, "\"nothing\"", "")
+    };
+    let layout = |name: &str, garbage: &[String]| {
+        let dir = stage.desk.path(name);
+        let mut writer = LayoutWriter::create(&dir).unwrap();
+        writer.add_blob(names::CONFIG, &stage.image.config[..]).unwrap();
+        writer.add_blob(names::LAYER_TAR, &stage.image.layer[..]).unwrap();
+        writer.add_manifest(names::MANIFEST, &stage.image.manifest, Some("base:1")).unwrap();
+        let garbage = garbage.iter().map(|bundle| (SPDX, bundle.as_bytes()));
+        for (one, bundle) in garbage.chain(good.iter().map(|(one, bundle)| (*one, &bundle[..]))) {
+            writer.attach(&attachment(bundle, &image, one), bundle, one).unwrap();
+        }
+        writer.finish().unwrap();
+        format!("oci:{}", dir.display())
+    };
+    let most = [garbage(left - (8 << 20)), garbage(4 << 20)];
+    let verdict = stage.verify(&[&layout("work/most", &most), "--json"]).ends(0).json();
+    assert_eq!(verdict["admitted"], true, "{verdict:#}");
+    assert_eq!(verdict["rejections"].as_array().unwrap().len(), 2, "{verdict:#}");
+    // The same from a registry, and from what was kept of it.
+    for bundle in &most {
+        stage.attach(bundle.as_bytes(), &image, SPDX);
+    }
+    for (one, bundle) in &good {
+        stage.attach(bundle, &image, one);
+    }
+    for _ in 0..2 {
+        stage.verify(&[&stage.tag()]).ends(0);
+    }
+    let more = layout("work/more", &[&most[..], &[garbage(5 << 20)]].concat());
+    stage.verify(&[&more]).ends(1);
+    let refused = stage.verify(&[&more, "--json"]).ends(1).json();
+    assert_eq!(refused["error"]["class"], "LIMIT", "{refused:#}");
+    // What is handed over counts beside what is attached.
+    let file = stage.desk.write("work/garbage.json", garbage(5 << 20));
+    let refused = stage.verify(&[&layout("work/again", &most), "--bundle", &file, "--json"]).ends(1).json();
+    assert_eq!(refused["error"]["class"], "LIMIT", "{refused:#}");
 }
 
 /// Nothing counts, and the one thing that is attached was rejected with this class.

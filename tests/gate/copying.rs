@@ -4,6 +4,7 @@ use bulla::content::Digest;
 use bulla::oci::{Descriptor, names};
 use serde_json::{Value, json};
 
+use crate::cli::finish;
 use crate::image::Image;
 use crate::registry::Fault;
 use crate::stage::{ALL, REPOSITORY, Stage};
@@ -91,6 +92,57 @@ fn nothing_is_replaced_that_was_not_named_aloud() {
     }
     bare.desk.run(&["copy", &bare.tag(), &bare.named("")]).ends(2);
     bare.desk.run(&["copy", &bare.named(":gone"), &bare.named(":x")]).ends(3);
+}
+
+#[test]
+fn what_was_attached_to_a_copy_is_not_dropped_by_copying_again() {
+    let stage = Stage::bare();
+    let layout = format!("oci:{}", stage.desk.arg("work/copy"));
+    let copy = |more: &[&str]| stage.desk.run(&[&["copy", "--allow-unattested", &stage.tag(), &layout], more].concat());
+    copy(&[]).ends(0);
+    copy(&[]).ends(0);
+    let key = stage.desk.write("work/key.pem", stage.key.to_pem(b"").unwrap());
+    let mut sign = stage.desk.command(&["sign", "--key", &key, &layout]);
+    finish(sign.env("BULLA_KEY_PASSWORD", ""), b"").ends(0);
+    stage.policy(&stage.rule("require = [\"signature\"]"));
+    stage.admits(&[&layout]);
+    let refused = copy(&[]).ends(2);
+    assert!(refused.stderr.contains("tag-taken") && refused.stderr.contains("--move-tag"), "{refused:?}");
+    stage.admits(&[&layout]);
+    // What is in the source as well is not lost.
+    let there = format!("{}/acme/there:1.0", stage.server.host());
+    stage.desk.run(&["copy", &layout, &there]).ends(0);
+    stage.desk.run(&["copy", &there, &layout]).ends(0);
+    stage.admits(&[&layout]);
+    copy(&["--move-tag"]).ends(0);
+    stage.refuses(&[&layout], 1, "NO_ATTESTATION");
+}
+
+#[test]
+fn d09_more_manifests_than_are_held_at_once_are_not_copied() {
+    let stage = Stage::bare();
+    let pad = "x".repeat(3_900 << 10);
+    let entries: Vec<Value> = (0..10)
+        .map(|number| {
+            let mut manifest: Value = serde_json::from_slice(&stage.image.manifest).unwrap();
+            manifest["annotations"] = json!({ "number": number.to_string(), "pad": pad });
+            let manifest = manifest.to_string().into_bytes();
+            stage.server.put_manifest(REPOSITORY, None, names::MANIFEST, &manifest);
+            let mut entry = serde_json::to_value(Descriptor::of(names::MANIFEST, &manifest)).unwrap();
+            entry["platform"] = json!({ "os": "linux", "architecture": format!("a{number}") });
+            entry
+        })
+        .collect();
+    let last = entries[8]["digest"].as_str().unwrap().to_owned();
+    stage.put_index("few", json!(entries[..8]));
+    stage.put_index("many", json!(entries));
+    let copy = |tag: &str, to: &str| stage.desk.run(&["copy", "--allow-unattested", &stage.named(tag), to]);
+    copy(":few", &format!("oci:{}", stage.desk.arg("work/few"))).ends(0);
+    for to in [format!("oci:{}", stage.desk.arg("work/many")), format!("{}/acme/there:1.0", stage.server.host())] {
+        let refused = copy(":many", &to).ends(1);
+        assert!(refused.stderr.contains("LIMIT too-much") && refused.stderr.contains(&last), "{refused:?}");
+    }
+    assert!(!stage.desk.path("work/many").exists());
 }
 
 #[test]

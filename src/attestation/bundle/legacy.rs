@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{malformed, wire};
 use crate::attestation::{AttestationError, Statement, StatementVersion, Subject, predicate_types};
 use crate::content::Digest;
-use crate::json::{self, Obj, Shape};
+use crate::json::{self, Few, Obj, Shape};
 
 /// The media type of an attestation's layer.
 pub(super) const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
@@ -71,11 +71,11 @@ pub(super) fn material(annotations: &BTreeMap<String, String>) -> Result<wire::M
     }
     if let Some(answer) = text(BUNDLE) {
         let answer: LogAnswer = json::parse(answer.as_bytes(), &ANNOTATION)?;
-        material.tlog_entries = Some(vec![Obj(log_entry(answer)?)]);
+        material.tlog_entries = Some(Few(vec![Obj(log_entry(answer)?)]));
     }
     if let Some(stamp) = text(TIMESTAMP) {
         let stamp: Stamp = json::parse(stamp.as_bytes(), &ANNOTATION)?;
-        let stamps = vec![Obj(wire::Timestamp { signed_timestamp: stamp.token })];
+        let stamps = Few(vec![Obj(wire::Timestamp { signed_timestamp: stamp.token })]);
         material.timestamp_verification_data = Some(Obj(wire::Timestamps { rfc3161_timestamps: stamps }));
     }
     Ok(material)

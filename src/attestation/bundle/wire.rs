@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-use crate::json::Obj;
+use super::{CERTIFICATES, LOG_ENTRIES, PROOF_HASHES, SIGNATURES, TIMESTAMPS};
+use crate::json::{Few, Obj};
 
 /// A bundle (protobuf-specs, sigstore_bundle.proto).
 #[derive(Deserialize)]
@@ -35,7 +36,7 @@ pub(super) struct Material {
     #[serde(default)]
     pub(super) certificate: Option<Obj<RawBytes>>,
     #[serde(default)]
-    pub(super) tlog_entries: Option<Vec<Obj<LogEntry>>>,
+    pub(super) tlog_entries: Option<Few<Obj<LogEntry>, LOG_ENTRIES>>,
     #[serde(default)]
     pub(super) timestamp_verification_data: Option<Obj<Timestamps>>,
 }
@@ -51,7 +52,7 @@ pub(super) struct KeyHint {
 #[serde(deny_unknown_fields)]
 pub(super) struct Chain {
     #[serde(default)]
-    pub(super) certificates: Vec<Obj<RawBytes>>,
+    pub(super) certificates: Few<Obj<RawBytes>, CERTIFICATES>,
 }
 
 #[derive(Deserialize)]
@@ -64,7 +65,7 @@ pub(super) struct RawBytes {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Timestamps {
     #[serde(default)]
-    pub(super) rfc3161_timestamps: Vec<Obj<Timestamp>>,
+    pub(super) rfc3161_timestamps: Few<Obj<Timestamp>, TIMESTAMPS>,
 }
 
 #[derive(Deserialize)]
@@ -123,7 +124,7 @@ pub(super) struct Proof {
     pub(super) root_hash: Base64,
     pub(super) tree_size: Int64,
     #[serde(default)]
-    pub(super) hashes: Vec<Base64>,
+    pub(super) hashes: Few<Base64, PROOF_HASHES>,
     #[serde(default)]
     pub(super) checkpoint: Option<Obj<Checkpoint>>,
 }
@@ -156,7 +157,7 @@ pub(super) struct Envelope {
     pub(super) payload: Base64,
     pub(super) payload_type: String,
     #[serde(default)]
-    pub(super) signatures: Option<Vec<Obj<Signature>>>,
+    pub(super) signatures: Option<Few<Obj<Signature>, SIGNATURES>>,
 }
 
 #[derive(Deserialize)]
