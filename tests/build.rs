@@ -340,7 +340,7 @@ fn an_input_that_cannot_be_had_is_named() {
     assert!(error.to_string().contains("git"), "{error}");
 }
 
-/// Engines of this machine that build for an administrator, with the mark of `skipped:` for those that do not.
+/// Every kind of engine, with a docker daemon where one runs.
 fn engines() -> (Option<Dockerd>, Vec<(&'static str, Site)>) {
     let daemon = Dockerd::start();
     let mut sites =
@@ -359,10 +359,10 @@ fn l18_a_step_finds_no_way_out_of_the_image() {
     let outside = tempfile::tempdir().unwrap();
     let (secret, made) = (outside.path().join("secret"), outside.path().join("made"));
     std::fs::write(&secret, "of the machine").unwrap();
-    // A process of the same user, outside.
+    // A process of the same user.
     let mut bystander = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
     let pid = bystander.id();
-    // What a step says goes into the image as a file: every line is a way out that was found.
+    // What a step finds goes into the image as a file: a line for every way out.
     let escape = format!(
         r#"perl -e 'open(O,">>","/found"); mkdir "/zz"; opendir(D,"/"); if(chroot("/zz")){{chdir(D); chdir("..") for 1..64; chroot("."); print O "file\n" if -e "{secret}"; open(F,">","{made}") and print F "x"}}'"#,
         secret = secret.display(),
@@ -409,10 +409,37 @@ fn l18_a_step_finds_no_way_out_of_the_image() {
     bystander.wait().unwrap();
     println!("{seen:?}");
     for (name, found) in seen {
-        // docker's and podman's `chroot` stays in a root that was pivoted to; docker gives it.
+        // docker cannot be told otherwise: `chroot` stays in a root that was pivoted to, and its list of devices lets
+        // these two be made and opened, which everybody may.
         let ways: Vec<_> =
             found.lines().filter(|way| name != "docker" || !matches!(*way, "chroot" | "mknod" | "brought")).collect();
         assert!(ways.is_empty(), "{name}: {ways:?}");
+    }
+}
+
+/// Whether a file of the machine gets into the image through a link that an earlier stage made.
+#[test]
+fn l19_a_mount_is_refused_before_an_engine_is_asked() {
+    let template = Template::bundled("base").unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let (secret, made) = (outside.path().join("secret"), outside.path().join("made"));
+    std::fs::write(&secret, "of the machine").unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    for (mount, step) in [
+        ("type=bind,from=a,source=/link,target=/host".to_owned(), format!("cat /host{} >/leak", secret.display())),
+        (format!("type=bind,source=inputs/deb,target=/link{}", made.display()), "true".to_owned()),
+        (format!("type=tmpfs,target=/link{}", made.display()), "true".to_owned()),
+    ] {
+        let text = format!(
+            "FROM scratch AS a\nADD inputs/bootstrap.tar /\nRUN ln -s / /link\n{START}RUN ln -s / /link\nRUN --mount={mount} {step}\n"
+        );
+        for choice in [Choice::Docker, Choice::Buildah, Choice::Podman] {
+            let site = Site::new(choice, host(&[]));
+            let error = site.build(&variant(&template, &text), empty.path(), false).unwrap_err();
+            assert_eq!((error.class(), error.code()), (Class::Build, "mount"), "{error}");
+            assert!(error.to_string().starts_with("images/base/Dockerfile:8: RUN --mount="), "{error}");
+        }
+        assert!(!made.exists(), "{mount} made a folder of the machine");
     }
 }
 
