@@ -239,8 +239,7 @@ pub fn build(request: &BuildRequest<'_>, world: &World<'_>) -> Result<BuildRecor
     }
     let ground = Ground::of(request, world)?;
     let inputs = world.inputs.fetch(&lock.for_platform(&request.platform), request.offline, world.progress)?;
-    let mount_points = dockerfile.mount_points();
-    let build = Build { request, world, locks: &locks, lock, ground: ground.as_ref(), inputs: &inputs, mount_points };
+    let build = Build { request, world, locks: &locks, lock, ground: ground.as_ref(), inputs: &inputs };
     let made = build.make()?;
     let mut builds = 1;
     if request.check {
@@ -286,7 +285,6 @@ struct Build<'a> {
     lock: &'a Lock,
     ground: Option<&'a Ground>,
     inputs: &'a [(Input, PathBuf)],
-    mount_points: Vec<String>,
 }
 
 /// An image, made and not yet written to its place.
@@ -348,7 +346,6 @@ impl Build<'_> {
         let options = Options {
             epoch,
             base: self.ground.map(|ground| ground.base(&below)).unwrap_or_default(),
-            mount_points: self.mount_points.clone(),
             labels: self.labels(),
             compression: request.compression,
             ..Options::default()

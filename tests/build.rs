@@ -337,3 +337,141 @@ fn an_input_that_cannot_be_had_is_named() {
     assert!(matches!(error, BuildError::Inputs(InputsError::Unavailable(_))), "{error}");
     assert!(error.to_string().contains("git"), "{error}");
 }
+
+/// Every kind of engine, with a docker daemon where one runs.
+fn engines() -> (Option<Dockerd>, Vec<(&'static str, Site)>) {
+    let daemon = Dockerd::start();
+    let mut sites =
+        vec![("buildah", Site::new(Choice::Buildah, host(&[]))), ("podman", Site::new(Choice::Podman, host(&[])))];
+    if let Some(daemon) = &daemon {
+        sites.push(("docker", Site::new(Choice::Docker, host(&[("DOCKER_HOST", &daemon.host())]))));
+    }
+    (daemon, sites)
+}
+
+#[test]
+fn l18_a_step_finds_no_way_out_of_the_image() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let _one = ONE_AT_A_TIME.lock();
+    let Some((template, cache)) = &*BASE else { return };
+    let outside = tempfile::tempdir().unwrap();
+    let (secret, made) = (outside.path().join("secret"), outside.path().join("made"));
+    std::fs::write(&secret, "of the machine").unwrap();
+    // A process of the same user.
+    let mut bystander = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
+    let pid = bystander.id();
+    // What a step finds goes into the image as a file: a line for every way out.
+    let escape = format!(
+        r#"perl -e 'open(O,">>","/found"); mkdir "/zz"; opendir(D,"/"); if(chroot("/zz")){{chdir(D); chdir("..") for 1..64; chroot("."); print O "file\n" if -e "{secret}"; open(F,">","{made}") and print F "x"}}'"#,
+        secret = secret.display(),
+        made = made.display(),
+    );
+    let ways = [
+        "touch /found",
+        &escape,
+        &format!(
+            "if kill -0 {pid} && grep -q '^sleep' /proc/{pid}/cmdline; then echo process >>/found; kill {pid}; fi"
+        ),
+        &format!("for one in /proc/[0-9]*; do test ! -e $one/root{} || echo root >>/found; done", secret.display()),
+        // What is a device here is not the machine's, or cannot be changed.
+        "chmod 640 /dev/full",
+        "chmod 640 /dev/zero",
+        "for disk in /dev/vd* /dev/sd* /dev/nvme* /dev/mem /dev/kvm; do test ! -e $disk || echo $disk >>/found; done",
+        "if mknod /x c 1 3 && head -c 1 /x; then echo mknod >>/found; fi",
+        "if head -c 1 /brought; then echo brought >>/found; fi",
+        "for one in /proc/sys/kernel/core_pattern /sys/fs/cgroup/release_agent /sys/fs/cgroup/*/release_agent; \
+         do if test -e $one && (: >>$one); then echo $one >>/found; fi; done",
+        "if chroot / true; then echo chroot >>/found; fi",
+    ];
+    let text = format!("{START}ADD rootfs/brought.tar /\nRUN {}; true\n", ways.join("; "));
+    let attack = with_file(&variant(template, &text), "rootfs/brought.tar", device());
+    let mode = |node: &str| std::fs::metadata(node).unwrap().permissions().mode();
+    let before = ["/dev/full", "/dev/zero"].map(mode);
+    let (_daemon, sites) = engines();
+    let mut seen = Vec::new();
+    for (name, site) in &sites {
+        match site.build(&attack, cache.path(), false) {
+            Ok(record) => seen.push((*name, found(site, &record))),
+            Err(BuildError::Engine(EngineError::None(reasons))) => println!("skipped: {name}: {reasons:?}"),
+            Err(error) => panic!("{name}: {error}"),
+        }
+        let after = ["/dev/full", "/dev/zero"].map(mode);
+        for (node, mode) in ["/dev/full", "/dev/zero"].iter().zip(before) {
+            let _ = std::fs::set_permissions(node, std::fs::Permissions::from_mode(mode));
+        }
+        assert_eq!(after, before, "{name}: a step changed a device of the machine");
+        assert!(!made.exists(), "{name}: a step wrote outside of its image");
+        assert!(bystander.try_wait().unwrap().is_none(), "{name}: a step ended a process of the machine");
+    }
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+    println!("{seen:?}");
+    for (name, found) in seen {
+        // docker cannot be told otherwise: `chroot` stays in a root that was pivoted to, and its list of devices lets
+        // these two be made and opened, which everybody may.
+        let ways: Vec<_> =
+            found.lines().filter(|way| name != "docker" || !matches!(*way, "chroot" | "mknod" | "brought")).collect();
+        assert!(ways.is_empty(), "{name}: {ways:?}");
+    }
+}
+
+/// Whether a file of the machine gets into the image through a link that an earlier stage made.
+#[test]
+fn l19_a_mount_is_refused_before_an_engine_is_asked() {
+    let template = Template::bundled("base").unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let (secret, made) = (outside.path().join("secret"), outside.path().join("made"));
+    std::fs::write(&secret, "of the machine").unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    for (mount, step) in [
+        ("type=bind,from=a,source=/link,target=/host".to_owned(), format!("cat /host{} >/leak", secret.display())),
+        (format!("type=bind,source=inputs/deb,target=/link{}", made.display()), "true".to_owned()),
+        (format!("type=tmpfs,target=/link{}", made.display()), "true".to_owned()),
+    ] {
+        let text = format!(
+            "FROM scratch AS a\nADD inputs/bootstrap.tar /\nRUN ln -s / /link\n{START}RUN ln -s / /link\nRUN --mount={mount} {step}\n"
+        );
+        for choice in [Choice::Docker, Choice::Buildah, Choice::Podman] {
+            let site = Site::new(choice, host(&[]));
+            let error = site.build(&variant(&template, &text), empty.path(), false).unwrap_err();
+            assert_eq!((error.class(), error.code()), (Class::Build, "mount"), "{error}");
+            assert!(error.to_string().starts_with("images/base/Dockerfile:8: RUN --mount="), "{error}");
+        }
+        assert!(!made.exists(), "{mount} made a folder of the machine");
+    }
+}
+
+/// A template with one more file, and its lock made to fit.
+fn with_file(template: &Template, path: &str, bytes: Vec<u8>) -> Template {
+    let mut lock = template.lock().unwrap();
+    let mut files: BTreeMap<_, _> =
+        template.files.iter().map(|(path, file)| (path.clone(), file.bytes.clone())).collect();
+    files.insert(path.to_owned(), bytes);
+    let template = Template::from_files("base", files).unwrap();
+    lock.template = template.digest();
+    template.with_lock(&lock)
+}
+
+/// An archive with a device in it: `/dev/zero` by another name.
+fn device() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Char);
+    header.set_mode(0o666);
+    header.set_size(0);
+    header.set_device_major(1).unwrap();
+    header.set_device_minor(5).unwrap();
+    tar.append_data(&mut header, "brought", &b""[..]).unwrap();
+    tar.into_inner().unwrap()
+}
+
+/// What stands in `/found` of the image.
+fn found(site: &Site, record: &build::BuildRecord) -> String {
+    let layer = record.image.layers.last().unwrap().digest.hex();
+    let layer = std::fs::File::open(site.output().join("blobs/sha256").join(layer)).unwrap();
+    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(layer));
+    let entry = tar.entries().unwrap().map(Result::unwrap).find(|entry| entry.path().unwrap() == Path::new("found"));
+    let mut text = String::new();
+    entry.unwrap().read_to_string(&mut text).unwrap();
+    text
+}

@@ -4,6 +4,7 @@
 //! None is trusted to give the same bytes as another: the canonical image is made afterwards. Each is trusted to have
 //! built what it was told, without a network; where its own flags do not promise that, a network namespace does.
 
+mod apart;
 pub mod context;
 pub mod import;
 pub mod plan;
@@ -57,7 +58,7 @@ pub enum Builder {
     BuildKit,
     /// docker's first builder.
     Classic,
-    /// buildah, with chroot isolation in a network namespace.
+    /// buildah, with chroot isolation in namespaces of its own.
     Buildah {
         /// Storage driver: `overlay` or `vfs`.
         storage: String,

@@ -81,7 +81,7 @@ impl Invocation {
         let text = String::from_utf8_lossy(stderr);
         let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).map(both_ends).collect();
         let last = lines[lines.len().saturating_sub(12)..].join("\n");
-        ProcessError::Failed { command: self.display(), status: status.to_string(), stderr: last }
+        ProcessError::Failed { command: both_ends(&self.display()), status: status.to_string(), stderr: last }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `verify` and `audit`: what judges and starts nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bulla::adapters::state;
 use bulla::attestation::Statement;

@@ -42,9 +42,9 @@ fn takes_what_comes_from_the_lock_alone() {
     for good in [
         "FROM scratch",
         "ARG A=1\nFROM scratch\nRUN --network=none true",
-        "FROM scratch\nRUN --mount=type=bind,source=inputs/deb,target=/deb,ro --mount=type=tmpfs,target=/x true",
         "FROM scratch\nADD --chown=0:0 inputs/bootstrap.tar /",
-        "FROM scratch\nHEALTHCHECK --interval=5s CMD true",
+        "FROM scratch\nHEALTHCHECK --interval=5s --start-interval=1s CMD true",
+        "FROM scratch\nARG A=\"--b=$C d\" E F=g:h",
         "FROM scratch\nRUN echo 1 << 2",
         &pinned,
     ] {
@@ -85,7 +85,7 @@ fn refuses_what_the_lock_does_not_name() {
         ("RUN --mount=type=ssh true", "mount"),
         ("RUN --mount=type=cache,target=/x true", "mount"),
         ("RUN --mount=type=bind,source=inputs,target=/x,rw true", "mount"),
-        ("RUN --mount=from=debian,target=/x true", "unpinned-base"),
+        ("RUN --mount=from=debian,target=/x true", "mount"),
         ("RUN --device=x true", "unknown-flag"),
         ("ONBUILD RUN true", "unknown-instruction"),
         ("MAINTAINER x", "unknown-instruction"),
@@ -104,8 +104,6 @@ fn refuses_sources_that_are_not_an_earlier_stage() {
     for (text, found) in [
         ("FROM scratch AS alpine\nCOPY --from=alpine /etc/passwd /x", (2, "unpinned-base")),
         ("FROM scratch\nCOPY --from=0 /etc/passwd /x", (2, "unpinned-base")),
-        ("FROM scratch AS a\nRUN --mount=from=a,target=/x true", (2, "unpinned-base")),
-        ("FROM scratch\nRUN --mount=from=0,target=/x true", (2, "unpinned-base")),
         ("FROM scratch\nFROM scratch AS a\nCOPY --from=1 /a /b", (3, "unpinned-base")),
         ("FROM scratch AS a\nFROM scratch\nCOPY --from=A /a /b", (3, "unpinned-base")),
         ("FROM scratch AS a\nFROM A", (2, "unpinned-base")),
@@ -135,6 +133,25 @@ fn refuses_flags_whose_words_an_engine_could_split_otherwise() {
         ("RUN --mount=type=bind,target=/x,ro=false true", "mount"),
     ] {
         assert_eq!(codes(&format!("FROM scratch\n{line}\n")), [(2, code)], "{line}");
+    }
+}
+
+#[test]
+fn l19_refuses_every_mount_whatever_it_says_of_itself() {
+    for line in [
+        "RUN --mount=type=bind,from=a,source=/link,target=/host cat /host/etc/shadow",
+        "RUN --mount=from=0,source=/link,target=/host true",
+        "RUN --mount=type=bind,source=inputs/deb,target=/deb,ro true",
+        "RUN --mount=type=bind,source=../..,target=/x true",
+        "RUN --mount=type=tmpfs,target=/link/x true",
+        "RUN --mount=target=/link/x true",
+        "RUN --network=none --mount true",
+        "run --MOUNT=type=bind,target=/x \\\n  true",
+    ] {
+        let text = format!("FROM scratch AS a\nRUN ln -s / /link\nFROM scratch\n{line}\n");
+        let error = Dockerfile::scan(&text).check("Dockerfile", &[]).unwrap_err();
+        assert_eq!((error.findings.len(), error.findings[0].line, error.code()), (1, 4, "mount"), "{line}");
+        assert!(error.to_string().contains("COPY the files in its place"), "{error}");
     }
 }
 
@@ -171,10 +188,20 @@ fn refuses_addresses_spelt_around_the_check() {
         r#"ADD ["https\u003a//evil.invalid/x", "/x"]"#,
         "ADD https://evil.invalid/x ''",
         "add HTTPS://evil.invalid/x /x",
+        "ADD evil.invalid:x /x",
+        "ADD [\"x\", \"evil.invalid:y\", \"/x/\"]",
     ] {
         assert_eq!(codes(&format!("FROM scratch\n{line}\n")), [(2, "remote-add")], "{line}");
     }
-    assert_eq!(codes("FROM scratch\nARG A=1 BUILDKIT_SYNTAX=x"), [(2, "frontend-argument")]);
+    for line in [
+        "ARG A=1 BUILDKIT_SYNTAX=x",
+        "ARG \"BUILDKIT\"_SYNTAX=x",
+        "ARG BUILD'KIT_'SYNTAX=x",
+        r"ARG A=1 BUILD\KIT_SYNTAX=x",
+        "ARG ${A}_SYNTAX=x",
+    ] {
+        assert_eq!(codes(&format!("FROM scratch\n{line}\n")), [(2, "frontend-argument")], "{line}");
+    }
     assert_eq!(codes("FROM scratch\nonbuild copy --from=x a b"), [(2, "unknown-instruction")]);
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::{Builder, Engine};
+use super::{Builder, Engine, apart};
 use crate::adapters::process::Invocation;
 use crate::oci::Platform;
 
@@ -126,6 +126,7 @@ impl Engine {
         let mut words = self.build_words(job);
         words.splice(1..1, ["--isolation", "chroot", "--format", "docker", "--layers=false"].map(OsString::from));
         words.extend(ALONE.map(OsString::from));
+        words.push(apart::dropped());
         words.extend(["--platform".into(), job.platform.to_string().into()]);
         words.extend(["--tag".into(), job.tag.clone().into(), job.context.clone().into()]);
         let build = self.isolated(job, storage, rootless, words);
@@ -139,6 +140,7 @@ impl Engine {
         let mut words = self.build_words(job);
         words.splice(1..1, ["--format", "docker", "--layers=false"].map(OsString::from));
         words.extend(ALONE.map(OsString::from));
+        words.push(apart::dropped());
         words.extend(["--platform".into(), job.platform.to_string().into()]);
         words.extend(["--tag".into(), job.tag.clone().into(), job.context.clone().into()]);
         // As root in a mount namespace of its own: where a build fails, podman leaves its storage mounted.
@@ -168,18 +170,18 @@ impl Engine {
         words
     }
 
-    /// buildah in a network namespace of its own, where there is nothing but an idle loopback; in a mount namespace
-    /// too, so that no mount outlives it. An ordinary user gets both inside buildah's user namespace.
+    /// buildah apart from the machine. An ordinary user gets there inside buildah's user namespace.
     fn isolated(&self, job: &Job, storage: &str, rootless: bool, words: Vec<OsString>) -> Invocation {
         let mut all = Vec::new();
         if rootless {
             all.extend(["unshare".into(), "--".into(), "unshare".into()]);
         }
-        all.extend(["--net".into(), "--mount".into(), "--".into(), self.program.clone().into()]);
+        all.extend(apart::words(&job.work, &job.runtime));
+        all.push(self.program.clone().into());
         all.extend(storage_words(&job.work, &job.runtime, storage));
         all.extend(words);
         let first: &OsStr = if rootless { self.program.as_os_str() } else { OsStr::new("unshare") };
-        self.with_env(Invocation::new(first, all), job)
+        self.with_env(Invocation::new(first, all), job).env(apart::SCRIPT.0, apart::SCRIPT.1)
     }
 
     /// Storage made by an ordinary user belongs to that user's subordinate ids, which only the user namespace can
@@ -203,7 +205,13 @@ impl Engine {
 /// Storage of this build alone: no tag of anybody else's is touched, and two builds never meet.
 pub(super) fn storage_words(work: &Path, runtime: &Path, driver: &str) -> Vec<OsString> {
     let (root, run) = (work.join("storage"), runtime.join("run"));
-    vec!["--root".into(), root.into(), "--runroot".into(), run.into(), "--storage-driver".into(), driver.into()]
+    let mut words: Vec<OsString> =
+        vec!["--root".into(), root.into(), "--runroot".into(), run.into(), "--storage-driver".into(), driver.into()];
+    if driver == "overlay" {
+        // A node that an archive or an image brings along opens no device.
+        words.extend(["--storage-opt".into(), "overlay.mountopt=nodev".into()]);
+    }
+    words
 }
 
 #[cfg(test)]
@@ -261,14 +269,21 @@ mod tests {
     }
 
     #[test]
-    fn runs_buildah_in_a_network_namespace_of_its_own() {
-        let storage = "--root /w/storage --runroot /r/run --storage-driver overlay";
-        let build = "build --isolation chroot --format docker --layers=false --no-cache --file /w/context/Dockerfile \
+    fn runs_buildah_apart_from_the_machine() {
+        let storage =
+            "--root /w/storage --runroot /r/run --storage-driver overlay --storage-opt overlay.mountopt=nodev";
+        let dropped = apart::dropped().into_string().unwrap();
+        let build = format!(
+            "build --isolation chroot --format docker --layers=false --no-cache --file /w/context/Dockerfile \
                      --build-arg SOURCE_DATE_EPOCH=1760000000 --http-proxy=false \
-                     --identity-label=false --pull=false --ulimit=nofile=4096:4096 --ulimit=nproc=4096:4096 --platform linux/amd64 --tag localhost/bulla-build:abc /w/context";
+                     --identity-label=false --pull=false --ulimit=nofile=4096:4096 --ulimit=nproc=4096:4096 {} \
+                     --platform linux/amd64 --tag localhost/bulla-build:abc /w/context",
+            dropped
+        );
         let push = "push --disable-compression localhost/bulla-build:abc dir:/w/image > /w/image";
         let buildah = |rootless| Builder::Buildah { storage: "overlay".into(), rootless };
-        let inner = format!("unshare --net --mount -- /bin/buildah {storage}");
+        let apart = Invocation::new("unshare", apart::words(Path::new("/w"), Path::new("/r"))).display();
+        let inner = format!("{apart} /bin/buildah {storage}");
         let seen = text(&engine("/bin/buildah", buildah(false)));
         assert_eq!(seen, [format!("{inner} {build}"), format!("{inner} {push}")]);
         let seen = text(&engine("/bin/buildah", buildah(true)));

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::apart;
 use super::plan::storage_words;
 use super::{Builder, Choice, Engine, EngineError, Host};
 use crate::adapters::process::{ProcessError, find_program};
@@ -102,7 +103,8 @@ fn try_export(host: &Host, program: &Path, name: Option<&str>, work: &Path) -> R
 fn try_buildah(host: &Host, work: &Path) -> Result<Engine, String> {
     let program = find_program("buildah", host.path()).ok_or("it is not installed")?;
     if find_program("unshare", host.path()).is_none() {
-        return Err("unshare (util-linux) is not installed, and without it the network stays on".to_owned());
+        return Err("unshare (util-linux) is not installed, and without it steps are not kept apart from this machine"
+            .to_owned());
     }
     let rootless = !is_root();
     let version = version(host, &program)?;
@@ -111,13 +113,13 @@ fn try_buildah(host: &Host, work: &Path) -> Result<Engine, String> {
         if rootless {
             all.extend(["unshare", "--", "unshare"].map(Into::into));
         }
-        all.extend(["--net", "--mount", "--"].map(Into::into));
+        all.extend(apart::words(work, work));
         all.extend(words.iter().map(Into::into));
         let first: &Path = if rootless { &program } else { Path::new("unshare") };
-        host.invocation(first, all)
+        host.invocation(first, all).env(apart::SCRIPT.0, apart::SCRIPT.1)
     };
     let namespaces = isolated(&["true"]).output();
-    namespaces.map_err(|error| format!("it cannot be cut off from the network: {}", said(&error)))?;
+    namespaces.map_err(|error| format!("it cannot be kept apart from this machine: {}", said(&error)))?;
     let storage = storage(work, |words| {
         let mut all: Vec<OsString> = vec![program.clone().into()];
         all.extend(words);

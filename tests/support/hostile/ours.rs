@@ -14,7 +14,6 @@ pub fn dockerfile(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let base = Digest::of(b"a locked base");
     let read = Dockerfile::scan(&text);
-    assert!(read.mount_points().len() <= text.len());
     if read.check("Dockerfile", &[base]).is_err() {
         return;
     }
