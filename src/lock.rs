@@ -61,7 +61,7 @@ pub enum LockingError {
         /// Which template.
         template: String,
         /// In what.
-        drift: Drift,
+        drift: Box<Drift>,
     },
     /// The disk.
     #[error(transparent)]
@@ -204,7 +204,7 @@ fn own_drift(template: &Template) -> Result<Drift, LockingError> {
 /// platforms does not matter here.
 fn own_lock(template: &Template, platform: &Platform) -> Result<Lock, LockingError> {
     let lock = template.lock()?;
-    let drift = |drift| LockingError::Drift { template: template.name.clone(), drift };
+    let drift = |drift| LockingError::Drift { template: template.name.clone(), drift: Box::new(drift) };
     let actual = template.digest();
     if lock.template != actual {
         return Err(drift(Drift::Template { locked: lock.template, actual }));

@@ -8,6 +8,7 @@ mod building;
 #[path = "support/dockerd.rs"]
 mod dockerd;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -384,7 +385,7 @@ fn l18_a_step_finds_no_way_out_of_the_image() {
         "if chroot / true; then echo chroot >>/found; fi",
     ];
     let text = format!("{START}ADD rootfs/brought.tar /\nRUN {}; true\n", ways.join("; "));
-    let attack = with_file(&variant(template, &text), "rootfs/brought.tar", device());
+    let attack = with_file(&with_dockerfile(template, &text), "rootfs/brought.tar", device());
     let mode = |node: &str| std::fs::metadata(node).unwrap().permissions().mode();
     let before = ["/dev/full", "/dev/zero"].map(mode);
     let (_daemon, sites) = engines();
@@ -433,7 +434,7 @@ fn l19_a_mount_is_refused_before_an_engine_is_asked() {
         );
         for choice in [Choice::Docker, Choice::Buildah, Choice::Podman] {
             let site = Site::new(choice, host(&[]));
-            let error = site.build(&variant(&template, &text), empty.path(), false).unwrap_err();
+            let error = site.build(&with_dockerfile(&template, &text), empty.path(), false).unwrap_err();
             assert_eq!((error.class(), error.code()), (Class::Build, "mount"), "{error}");
             assert!(error.to_string().starts_with("images/base/Dockerfile:8: RUN --mount="), "{error}");
         }

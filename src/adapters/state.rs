@@ -427,7 +427,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let of = |name: &str| folder.path().join(name);
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-        rustix::fs::mknodat(rustix::fs::CWD, &of("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, of("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
         fs::write(of("file"), "old").unwrap();
         std::os::unix::fs::symlink(of("file"), of("link")).unwrap();
         std::os::unix::fs::symlink(of("nowhere"), of("dangling")).unwrap();

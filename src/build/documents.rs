@@ -126,7 +126,7 @@ fn of_template(
         false => format!("local:{}/{name}", template.name),
     };
     let named = |uri: String, digest: &Digest, name: &str| {
-        ResourceDescriptor::new(uri, digest).named(&format!("{prefix}{name}"))
+        ResourceDescriptor::new(uri, digest).named(format!("{prefix}{name}"))
     };
     [
         named(file(""), &template.digest(), "template"),

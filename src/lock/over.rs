@@ -67,7 +67,7 @@ pub fn locked(template: &Template, parents: &[Found], platform: &Platform) -> Re
         let lock = own_lock(template, platform)?;
         match base_drift(template, &lock, parent)? {
             Drift::None => locks.push(lock),
-            drift => return Err(LockingError::Drift { template: template.name.clone(), drift }),
+            drift => return Err(LockingError::Drift { template: template.name.clone(), drift: Box::new(drift) }),
         }
     }
     Ok(locks)

@@ -124,7 +124,7 @@ fn path(purl: &PackageUrl<'_>) -> String {
 #[derive(Debug, Clone)]
 pub(super) enum ResourcePattern {
     /// A package.
-    Purl(PurlPattern),
+    Purl(Box<PurlPattern>),
     /// Anything else: `git+https://github.com/acme/templates@*`.
     Uri(Pattern),
 }
@@ -133,7 +133,7 @@ impl ResourcePattern {
     /// Reads a pattern; the error says why it is none.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text.starts_with("pkg:") {
-            return PurlPattern::parse(text).map(Self::Purl);
+            return PurlPattern::parse(text).map(Box::new).map(Self::Purl);
         }
         // A bare name would match no URI, and stars alone would match every one.
         if text.split_once("://").is_none_or(|(scheme, rest)| scheme.contains('*') || rest.trim_matches('*').is_empty())
