@@ -26,7 +26,7 @@ use crate::json::{self, Few, Obj, Shape};
 use crate::oci::{Descriptor, names};
 
 /// Signatures that are counted before there are too many to count. One is taken.
-const SIGNATURES: usize = 32;
+const SIGNATURES: usize = 1_000;
 /// Log entries of one bundle. Real ones have one; other verifiers stop at 32 as well.
 const LOG_ENTRIES: usize = 32;
 /// Timestamps of one bundle, for the same reason.
