@@ -11,6 +11,8 @@ mod signers;
 mod statements;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "policy/told.rs"]
+mod told;
 
 use bulla::attestation::bundle::Bundle;
 use bulla::class::Class;

@@ -90,6 +90,27 @@ fn what_one_of_them_denies_starts_on_no_ground() {
 }
 
 #[test]
+fn what_both_found_is_told_once() {
+    let (mine, theirs, stranger) =
+        (PrivateKey::generate().unwrap(), PrivateKey::generate().unwrap(), PrivateKey::generate().unwrap());
+    let found = |project: &PrivateKey, signed_by: &[&PrivateKey]| {
+        let both = policy(&mine, "").tightened_by(policy(project, "")).unwrap();
+        let verdict = both.evaluate(&evidence(Origin::Published, signed_by), Timestamp::UNIX_EPOCH).unwrap();
+        let mut told: Vec<Digest> = verdict.attestations().iter().map(|one| one.digest).collect();
+        told.dedup();
+        assert_eq!(told.len(), verdict.attestations().len());
+        (told.len(), verdict.rejections().len())
+    };
+    // One signature is what both rest on; what both refuse is refused once.
+    assert_eq!(found(&mine, &[&mine]), (1, 0));
+    assert_eq!(found(&mine, &[&stranger, &mine]), (1, 1));
+    assert_eq!(found(&mine, &[&stranger]), (0, 1));
+    // Each rests on its own: the other's signature is refused by the project's policy alone, which sees it first.
+    assert_eq!(found(&theirs, &[&mine, &theirs]), (2, 1));
+    assert_eq!(found(&theirs, &[&stranger, &mine, &theirs]), (2, 2));
+}
+
+#[test]
 fn a_policy_is_tightened_once() {
     let key = PrivateKey::generate().unwrap();
     let both = || policy(&key, "").tightened_by(policy(&key, "")).unwrap();

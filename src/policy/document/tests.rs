@@ -275,6 +275,18 @@ fn the_most_specific_rule_applies_and_a_tie_is_an_error() {
     assert!(tie.rule_for("a/b/c").is_err());
     assert!(tie.rule_for("a/x/c").unwrap().is_some());
     assert!(tie.rule_for("b").unwrap().is_none());
+    // Two patterns of one rule are no tie: it is the same rule.
+    let one = parse(&format!("version = 1\n{}", rule("\"oci/*/c\", \"oci/b/*\""))).unwrap();
+    assert_eq!(one.rule_for("oci/b/c").unwrap().unwrap().0, 0);
+    // Two rules that tie are none where a third fits better, wherever it stands.
+    let [first, second, better] = ["\"oci/*/c\"", "\"oci/b/*\"", "\"oci/b/c\""].map(rule);
+    for (rules, index) in
+        [([&first, &second, &better], 2), ([&first, &better, &second], 1), ([&better, &first, &second], 0)]
+    {
+        let policy = parse(&format!("version = 1\n{}{}{}", rules[0], rules[1], rules[2])).unwrap();
+        assert_eq!(policy.rule_for("oci/b/c").unwrap().unwrap().0, index);
+        assert!(policy.rule_for("oci/x/c").unwrap().is_some());
+    }
 }
 
 #[test]
