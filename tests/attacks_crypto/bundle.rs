@@ -1,9 +1,12 @@
 //! C13, D02 to D07, D09 to D11: bundles whose JSON may be read in two ways, or not at all.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bulla::attestation::bundle::Bundle;
 use bulla::class::Class;
 use serde_json::{Value, json};
 
-use crate::support::sigstore::defects::{Case, good_rekor_v1, keyless};
+use crate::support::sigstore::defects::{Case, good_github, good_key, good_rekor_v1, keyless};
 use crate::{accepted, refused};
 
 /// The text of a good bundle, edited.
@@ -119,6 +122,40 @@ refused! {
         set("/mediaType", json!("application/vnd.dev.sigstore.bundle+json;version=0.1")),
         set("/mediaType", json!("application/vnd.dev.sigstore.bundle+json;version=0.2")),
     ];
+}
+
+#[test]
+fn d11_a_message_digest_is_of_a_known_algorithm_and_of_its_length() {
+    let read = |algorithm: &str, length: usize| {
+        let digest = STANDARD.encode(vec![7; length]);
+        let bundle = json!({
+            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "verificationMaterial": { "publicKey": { "hint": "a" } },
+            "messageSignature": {
+                "messageDigest": { "algorithm": algorithm, "digest": digest }, "signature": STANDARD.encode(b"x"),
+            },
+        });
+        Bundle::parse(bundle.to_string().as_bytes()).is_ok()
+    };
+    for (algorithm, length) in [("SHA2_256", 32), ("SHA2_384", 48), ("SHA2_512", 64)] {
+        for other in [0, 31, 32, 48, 64] {
+            assert_eq!(read(algorithm, other), length == other, "{algorithm} {other}");
+        }
+    }
+    assert!(!read("SHA1", 20) && !read("", 32));
+}
+
+#[test]
+fn g03_every_entry_has_its_proof_or_there_is_none() {
+    let proven = |case: &Case| Bundle::parse(&case.bundle).unwrap().has_inclusion_proof();
+    let proof = "/verificationMaterial/tlogEntries/0/inclusionProof";
+    let without_checkpoint = keyless(|bundle| {
+        bundle.tamper(move |json| drop(json.pointer_mut(proof).unwrap().as_object_mut().unwrap().remove("checkpoint")))
+    });
+    assert!(proven(&good_rekor_v1()));
+    for case in [without_checkpoint, set(proof, Value::Null), good_key(), good_github()] {
+        assert!(!proven(&case));
+    }
 }
 
 #[test]

@@ -7,8 +7,9 @@ use crate::support::sigstore::Sigstore;
 use crate::support::sigstore::cert::Extension;
 use crate::support::sigstore::defects::log::{self, Style};
 use crate::support::sigstore::defects::{Case, OTHER_SUBJECT, SUBJECT, envelope, in_world, keyless, signer};
+use crate::support::sigstore::key::{Algorithm, Key};
 use crate::support::sigstore::layer::{BUNDLE, CERTIFICATE, Layer, SIGNATURE, simple_signing};
-use crate::support::sigstore::log::Kind;
+use crate::support::sigstore::log::{Kind, Log};
 use crate::support::sigstore::{Attest, Window, time};
 use crate::{accepted, admitted, refused};
 
@@ -68,6 +69,12 @@ admitted! {
     fn g12_keys_layers_are_believed_where_the_policy_names_the_key: [
         crate::defects::good_key().into_attestation(), crate::defects::good_logged_key().into_attestation(),
     ];
+}
+
+admitted! {
+    fn g13_sct_of_a_ct_log_on_the_larger_curve_is_believed: old_in(|world| {
+        world.ct = Log::ct(Key::generate(Algorithm::P384), world.ct.window);
+    });
 }
 
 refused! {

@@ -61,7 +61,7 @@ fn of_several_refusals_the_one_that_came_furthest_is_told_and_of_equal_ones_the_
         (vec![shorter.clone(), short.clone()], &shorter),
     ] {
         let check = desk.check(&bundles);
-        assert_eq!(check.class, Some(Class::Predicate));
+        assert_eq!(check.class, Some(Class::Sbom));
         assert_eq!(check.attestation, Some(digest(nearest)));
         // The signer was right.
         assert!(check.found.is_empty() && check.wanted.is_empty(), "{check:?}");
@@ -93,7 +93,7 @@ fn who_signed_and_who_would_do_are_told_where_nobody_trusts_the_signer() {
     // What is of another type is not asked for, and who signed it is nobody's concern.
     let other = desk.by(&desk.keys[1], &says(SIGN, &json!({}))).bundle();
     let check = desk.check(&[other.clone(), forged.clone()]);
-    assert_eq!(check.class, Some(Class::Signature));
+    assert_eq!(check.class, Some(Class::Trust));
     assert_eq!(check.attestation, Some(*Bundle::parse(&forged).unwrap().digest()));
     assert_eq!(check.found, [format!("the key sha256:{}", hex(&stranger.fingerprint()))]);
     // The second key vouches for provenance alone.
