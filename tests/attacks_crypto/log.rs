@@ -93,7 +93,8 @@ admitted! {
         log::checkpoint_under_rekors_default_name(Dsse), log::checkpoint_under_rekors_default_name(Intoto),
     ];
     fn g03_v01_with_a_promise_is_believed_where_v01_is_taken: log::relabelled_as_v01().legacy();
-    fn g12_log_in_its_last_second_is_believed: log::log_trusted_until_that_second();
+    fn g12_log_in_its_first_and_last_second_is_believed:
+        [Dsse, Tiled].map(log::log_trusted_in_that_second).into_iter().flatten().collect::<Vec<_>>();
     fn g21_cosignatures_beside_the_logs_are_no_defect: all(log::checkpoint_with_cosignatures);
     fn g22_every_kind_of_entry_is_believed: all(log::good);
 }
