@@ -34,6 +34,8 @@ refused! {
     fn g14_expired_authority_is_refused, Time: [time::authority_leaf_expired(), time::authority_root_expired()];
     fn g14_retired_authority_is_refused, Time: time::authority_retired_before();
     fn g14_token_that_names_another_certificate_is_refused, Time: time::timestamp_that_names_another_certificate();
+    fn g14_token_that_names_another_certificate_by_another_hash_is_refused, Time:
+        time::timestamp_that_names_another_certificate_by_any_hash();
     fn g14_token_of_another_content_type_is_refused, Time: time::timestamp_of_another_content_type();
     fn d13_timestamp_that_is_not_der_is_refused, Time | Format: [
         time::timestamp_in_ber(), time::timestamp_with_a_trailing_byte(), time::timestamp_empty(),
@@ -45,6 +47,8 @@ refused! {
 }
 
 admitted! {
+    fn g14_token_may_say_by_which_hash_it_names_its_certificate:
+        time::timestamp_that_names_its_certificate_by_any_hash();
     fn g14_stronger_imprint_is_no_defect: time::timestamp_with_sha384_imprint();
     // RFC 3161 asks for the name; the signer is pinned by the root all the same, and other clients do not ask.
     fn g14_token_that_names_no_certificate_is_believed: time::timestamp_that_names_no_certificate();

@@ -39,6 +39,7 @@ fn k03_refuses_what_means_nothing_or_two_things() {
         (format!("{HEAD}max-age = \"\"\n{KEY}"), "max-age"),
         (format!("{HEAD}max-age = \"5y\"\n{KEY}"), "max-age"),
         (format!("{HEAD}max-age = \"-5d\"\n{KEY}"), "max-age"),
+        (format!("{HEAD}max-age = \"+5d\"\n{KEY}"), "max-age"),
         (format!("{HEAD}max-age = \"5é\"\n{KEY}"), "max-age"),
         (HEAD.replace("\"signature\", \"provenance\", \"sbom\"", "") + KEY, "require: the list is empty"),
         (HEAD.replace("docker.io/a/b", "alpine") + KEY, "write docker.io/library/alpine"),
