@@ -392,6 +392,8 @@ fn every_field_about_provenance_is_enforced() {
         assert_admitted(&judge(&format!("{head}{good}\n"), &world, &[bundle(&provenance())]));
         let verdict = judge(&format!("{head}{bad}\n"), &world, &[bundle(&provenance())]);
         assert_eq!(refusal(&verdict), (Class::Provenance, code));
+        let wanted = bad.split('"').nth(1).unwrap();
+        assert!(verdict.checks()[0].message.contains(wanted), "{:?}", verdict.checks()[0]);
     }
     // Provenance that names no source meets no demand for one.
     let mut sourceless = provenance();
@@ -434,7 +436,7 @@ fn f14_provenance_must_agree_with_its_certificate() {
     // The same run in another builder's words, and a name that only its builder understands.
     let url = provenance()["runDetails"]["metadata"]["invocationId"].as_str().unwrap().to_owned();
     let short = url.split("/runs/").nth(1).unwrap().replace("/attempts/", "-");
-    for id in [short.as_str(), "build-of-a-tuesday"] {
+    for id in [short.as_str(), "build-of-a-tuesday", "release-7", "7-release", "-7", "7-"] {
         let mut other = provenance();
         other["runDetails"]["metadata"]["invocationId"] = json!(id);
         let verdict = judge(&text, &world, &[signed(&world, &says(SLSA, &other), &signer()).bundle()]);

@@ -26,6 +26,11 @@ fn external_parameters_are_named_or_refused() {
         judge(&format!("{head}{text}"), &world, &[signed(&world, &says(SLSA, &predicate), &signer()).bundle()])
     };
     assert_admitted(&judged(workflow, &json!({})));
+    // A text without stars is compared to the letter, whatever its letters are.
+    let note = format!("{workflow}note = [\"\", \"zwei Wörter\"]\n");
+    assert_admitted(&judged(&note, &json!({"note": "zwei Wörter"})));
+    assert_admitted(&judged(&note, &json!({"note": ""})));
+    assert_eq!(refusal(&judged(&note, &json!({"note": "zwei wörter"}))), (Class::Provenance, "parameter"));
     let level = format!("{workflow}level = [1, 2]\n");
     assert_admitted(&judged(&level, &json!({"level": 2})));
     for (text, parameters, code) in [
