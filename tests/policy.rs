@@ -146,12 +146,14 @@ fn refusal(verdict: &Verdict) -> (Class, &'static str) {
     assert!(!verdict.is_admitted(), "admitted: {:?}", verdict.checks());
     assert!(verdict.launchable().is_none() || !verdict.is_enforced());
     let check = verdict.checks().iter().find(|check| check.status == Status::Fail).unwrap();
+    assert_eq!(verdict.class(), check.class);
     (check.class.unwrap(), check.code)
 }
 
 fn assert_admitted(verdict: &Verdict) {
     assert!(verdict.is_admitted(), "denied: {:#?}", verdict.checks());
     assert_eq!(verdict.launchable().unwrap().basis(), Basis::Verified);
+    assert_eq!((verdict.class(), verdict.project_rule()), (None, None));
     // K12: an admission rests on a verified attestation for each requirement.
     assert!(!verdict.attestations().is_empty());
     for check in verdict.checks() {

@@ -84,6 +84,7 @@ fn what_one_of_them_denies_starts_on_no_ground() {
         let verdict = both.evaluate(&evidence(Origin::Published, signed_by), Timestamp::UNIX_EPOCH).unwrap();
         let said = (verdict.is_admitted(), basis(&verdict), verdict.checks().len(), verdict.project_checks().len());
         assert_eq!(said, (admitted, expected, 2, 1), "{mode}, {} signatures", signed_by.len());
+        assert_eq!((verdict.rule(), verdict.project_rule()), (Some(0), Some(0)));
         let refused_by_project = !signed_by.iter().any(|key| std::ptr::eq(*key, &theirs));
         assert_eq!(verdict.is_enforced(), mode == "enforce" || refused_by_project, "{mode}");
     }
@@ -108,6 +109,15 @@ fn what_both_found_is_told_once() {
     // Each rests on its own: the other's signature is refused by the project's policy alone, which sees it first.
     assert_eq!(found(&theirs, &[&mine, &theirs]), (2, 1));
     assert_eq!(found(&theirs, &[&stranger, &mine, &theirs]), (2, 2));
+}
+
+#[test]
+fn the_rules_for_an_image_are_those_of_both() {
+    let key = PrivateKey::generate().unwrap();
+    let both = policy(&key, "").tightened_by(policy(&key, "mode = \"enforce\"")).unwrap();
+    assert!(both.project().is_some() && policy(&key, "").project().is_none());
+    assert_eq!(both.rules_for("oci/base").unwrap().len(), 2);
+    assert!(both.rules_for("ghcr.io/acme/base").unwrap().is_empty());
 }
 
 #[test]

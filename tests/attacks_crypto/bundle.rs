@@ -217,6 +217,13 @@ fn d09_every_part_of_a_bundle_is_bounded() {
     }
 }
 
+/// The library refuses it too, whatever our reader says.
+#[test]
+fn d11_chain_in_v03_is_not_even_read() {
+    Bundle::parse(&certificate::chain_in_v03().bundle).unwrap_err();
+    Bundle::parse(&certificate::chain_of_the_leaf().bundle).unwrap();
+}
+
 #[test]
 fn d11_both_spellings_of_v03_are_read() {
     accepted(&set("/mediaType", json!("application/vnd.dev.sigstore.bundle+json;version=0.3")));

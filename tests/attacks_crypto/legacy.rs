@@ -77,6 +77,26 @@ admitted! {
     });
 }
 
+#[test]
+fn e08_what_a_layer_promises_is_in_its_type_or_its_annotation() {
+    use bulla::attestation::bundle::{is_legacy_layer, legacy_predicate_type};
+    use bulla::oci::Descriptor;
+
+    let layer = |media_type: &str, annotation: Option<&str>| {
+        let mut layer = Descriptor::of(media_type, b"x");
+        layer.annotations = annotation.map(|kind| ("predicateType".to_owned(), kind.to_owned())).into_iter().collect();
+        layer
+    };
+    let (envelope, signature) =
+        ("application/vnd.dsse.envelope.v1+json", crate::support::sigstore::layer::SIMPLE_SIGNING);
+    let sign = "https://sigstore.dev/cosign/sign/v1";
+    assert!(is_legacy_layer(envelope) && is_legacy_layer(signature) && !is_legacy_layer("application/json"));
+    assert_eq!(legacy_predicate_type(&layer(signature, None)), Some(sign));
+    assert_eq!(legacy_predicate_type(&layer(signature, Some("x"))), Some(sign));
+    assert_eq!(legacy_predicate_type(&layer(envelope, Some("x"))), Some("x"));
+    assert_eq!(legacy_predicate_type(&layer(envelope, None)), None);
+}
+
 refused! {
     fn e08_legacy_layers_are_refused_by_default, Format: [
         Case { legacy: false, ..log::good(OldIntoto).into_attestation() },

@@ -90,6 +90,8 @@ fn g12_a_logged_key_says_where_it_stands() {
             bundle["verificationMaterial"]["tlogEntries"][0]["logIndex"].as_str().unwrap().parse::<u64>().unwrap()
         };
         assert!(verified.is_logged());
+        let id = verified.log_id().unwrap();
+        assert!(id.len() == 64 && id.bytes().all(|byte| b"0123456789abcdef".contains(&byte)), "{id}");
         assert_eq!(verified.log_index(), Some(entry(&envelope::undated_key(style, |_| ()))));
         assert_eq!(verified.times().is_empty(), style != Dsse);
     }

@@ -1,6 +1,7 @@
 //! Documents that mean something, and documents that do not.
 
 use super::*;
+use crate::class::{Class, Classified};
 
 fn load(name: &str) -> Result<Vec<u8>, String> {
     match name {
@@ -279,6 +280,11 @@ fn the_most_specific_rule_applies_and_a_tie_is_an_error() {
     assert!(tie.rule_for("a/b/c").is_err());
     assert!(tie.rule_for("a/x/c").unwrap().is_some());
     assert!(tie.rule_for("b").unwrap().is_none());
+    let said = |error: PolicyError| (error.class(), error.code());
+    assert_eq!(said(tie.rule_for("a/b/c").map(|_| ()).unwrap_err()), (Class::Policy, "ambiguous-policy"));
+    let empty = Policy::parse("", "test", &|_| Err(String::new())).map(|_| ()).unwrap_err();
+    assert_eq!(said(empty), (Class::Policy, "malformed-policy"));
+    assert_eq!((policy.rules().len(), policy.origin()), (3, "test"));
     // Two patterns of one rule are no tie: it is the same rule.
     let one = parse(&format!("version = 1\n{}", rule("\"oci/*/c\", \"oci/b/*\""))).unwrap();
     assert_eq!(one.rule_for("oci/b/c").unwrap().unwrap().0, 0);
