@@ -175,6 +175,9 @@ fn d09_a_bundle_of_too_many_bytes_is_not_read() {
     }
 }
 
+/// A good case, a place in it, as many of something as are put there, and how many may be.
+type Part<'a> = (&'a Case, String, &'a dyn Fn(usize) -> Value, usize);
+
 #[test]
 fn d09_every_part_of_a_bundle_is_bounded() {
     let chained = certificate::chain_of_the_leaf();
@@ -192,7 +195,7 @@ fn d09_every_part_of_a_bundle_is_bounded() {
     let certificates = "/verificationMaterial/x509CertificateChain/certificates";
     let stamps = "/verificationMaterial/timestampVerificationData/rfc3161Timestamps";
     let entries = "/verificationMaterial/tlogEntries";
-    let parts: [(&Case, String, &dyn Fn(usize) -> Value, usize); 10] = [
+    let parts: [Part<'_>; 10] = [
         (&logged, SIG.to_owned(), &bytes, material),
         (&logged, LEAF.to_owned(), &bytes, material),
         (&logged, BODY.to_owned(), &bytes, body),

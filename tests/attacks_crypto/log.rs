@@ -78,6 +78,7 @@ refused! {
     fn g22_body_that_names_another_kind_is_refused, Tlog: all(log::body_names_another_kind);
     fn g22_body_that_names_another_version_is_refused, Tlog: all(log::body_names_another_version);
     fn g22_entry_that_names_another_algorithm_is_refused, Tlog: log::entry_names_another_algorithm(Tiled);
+    fn g22_dsse_entry_of_another_payload_is_refused, Tlog: log::dsse_entry_of_another_payload();
     fn g22_dsse_entry_that_names_another_algorithm_is_refused, Tlog: log::entry_names_another_algorithm(TiledDsse);
     fn g22_hashedrekord_over_an_envelope_in_rekor_v1_is_refused, Tlog:
         log::hashedrekord_over_an_envelope_in_rekor_v1();

@@ -76,10 +76,11 @@ fn of_several_signers_the_one_that_a_bundle_came_furthest_with_is_told() {
     let renamed = WORKFLOW.replace("release.yml", "other.yml");
     let text = |signers: [&str; 2]| format!("{HEAD}max-age = \"1d\"\nrequire = [\"signature\"]\n{}", signers.concat());
     for signers in [[&*stranger, WORKFLOW], [WORKFLOW, &stranger]] {
-        assert_eq!(refusal(&judge(&text(signers), &world, &[sign.clone()])), (Class::Time, "too-old"));
+        assert_eq!(refusal(&judge(&text(signers), &world, std::slice::from_ref(&sign))), (Class::Time, "too-old"));
     }
     // Of two that came as far the first is told.
-    let said = |signers: [&str; 2]| judge(&text(signers), &world, &[sign.clone()]).checks()[0].message.clone();
+    let said =
+        |signers: [&str; 2]| judge(&text(signers), &world, std::slice::from_ref(&sign)).checks()[0].message.clone();
     let (one, other) = (said([&stranger, &renamed]), said([&renamed, &stranger]));
     assert!(one.contains("acme/other") && other.contains("other.yml"), "{one}\n{other}");
 }

@@ -183,6 +183,15 @@ pub fn entry_names_another_algorithm(style: Style) -> Case {
     })
 }
 
+/// A Rekor v2 entry over this signature, and the hash of another payload, or of an algorithm that is not the one.
+pub fn dsse_entry_of_another_payload() -> [Case; 2] {
+    let edits: [fn(&mut Value); 2] = [
+        |body| body["spec"]["dsseV002"]["payloadHash"]["digest"] = json!(STANDARD.encode([7; 32])),
+        |body| body["spec"]["dsseV002"]["payloadHash"]["algorithm"] = json!("SHA2_512"),
+    ];
+    edits.map(|edit| entry(Style::TiledDsse, |entry| entry.edit_body = Some(edit)))
+}
+
 /// A second entry, of something else, which proves nothing.
 pub fn garbage_entry_added(style: Style) -> Case {
     entries(style, |entries| {
