@@ -118,6 +118,10 @@ fn the_rules_for_an_image_are_those_of_both() {
     assert!(both.project().is_some() && policy(&key, "").project().is_none());
     assert_eq!(both.rules_for("oci/base").unwrap().len(), 2);
     assert!(both.rules_for("ghcr.io/acme/base").unwrap().is_empty());
+    let mut other = evidence(Origin::Published, &[&key]);
+    other.subject.name = "ghcr.io/acme/base".to_owned();
+    let verdict = both.evaluate(&other, Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!((verdict.rule(), verdict.project_rule(), verdict.is_admitted()), (None, None, false));
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use bulla::attestation::bundle::Bundle;
 use bulla::class::Class;
 use bulla::policy::Policy;
+use bulla::policy::signer::TrustedSigner;
 use bulla::policy::verdict::Check;
-use bulla::sigstore::unverified_signer;
+use bulla::sigstore::{PublicKey, Signer, unverified_signer};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -147,4 +148,33 @@ fn the_first_signature_stands_for_the_image_and_its_signer_is_told() {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_summary_speaks_of_levels_where_provenance_passed() {
+    let world = Sigstore::new();
+    let sign = signed(&world, &says(SIGN, &json!({})), &signer()).bundle();
+    let built = signed(&world, &says(SLSA, &provenance()), &signer()).bundle();
+    let levels = |require: &str, bundles: &[Vec<u8>]| {
+        let policy = crate::policy(&format!("{HEAD}require = [{require}]\n{WORKFLOW}"), &world);
+        let verdict = policy.evaluate(&evidence(bundles), NOW.parse().unwrap()).unwrap();
+        let summary = verdict.summary(&policy, "1", NOW.parse().unwrap());
+        assert_eq!(summary.passed, verdict.is_admitted());
+        summary.verified_levels
+    };
+    let unevaluated = ["SLSA_BUILD_LEVEL_UNEVALUATED"];
+    assert_eq!(levels("\"signature\"", &[sign.clone(), built.clone()]), unevaluated);
+    let proven = levels("\"provenance\"", &[built.clone()]);
+    assert!(proven.len() == 1 && proven != unevaluated, "{proven:?}");
+    assert_eq!(levels("\"signature\", \"provenance\"", &[sign.clone(), built]), proven);
+    assert!(levels("\"provenance\"", &[sign]).is_empty());
+}
+
+#[test]
+fn a_verified_key_is_the_policys_or_it_is_refused() {
+    let [own, other] = [Key::p256(), Key::p256()].map(|key| PublicKey::from_pem(&key.public_pem()).unwrap());
+    let by = |key: &PublicKey| Signer::Key { fingerprint: key.fingerprint() };
+    let trusted = TrustedSigner::Key { key: own.clone(), name: "own.pub".to_owned(), log: None };
+    trusted.check(&by(&own)).unwrap();
+    assert_eq!(trusted.check(&by(&other)).unwrap_err().code, "signer-kind");
 }
