@@ -286,7 +286,7 @@ pub fn verify_bundle(
     let compared = if named { *subject } else { own.unwrap_or(*subject) };
     let evidence = match bundle.simple_signing() {
         Some(payload) => judge(bundle, Blob::Bytes(payload), true, trust, now)?,
-        None => judge(bundle, Blob::Digest(&compared), named || own.is_some(), trust, now)?,
+        None => judge(bundle, Blob::Digest(&compared), own.is_some(), trust, now)?,
     };
     if !named {
         return Err(Rejection::new(

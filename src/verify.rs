@@ -402,3 +402,64 @@ impl Evidence {
         self.rejected.push(Rejected { digest, reason: Reason { class, code, message } });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject() -> Subject {
+        let digest = Digest::of(b"image");
+        let platform = "linux/amd64".parse().unwrap();
+        let name = "oci/base".to_owned();
+        Subject { name, reference: None, digest, manifest: digest, config: digest, platform }
+    }
+
+    #[test]
+    fn d09_so_many_attestations_are_judged_and_so_many_bytes_and_no_more() {
+        let of = |sizes: &[u64]| -> Vec<Descriptor> {
+            sizes
+                .iter()
+                .map(|size| Descriptor::new(names::BUNDLE_V03, Digest::of(&size.to_be_bytes()), *size))
+                .collect()
+        };
+        let check = |count, sizes: &[u64]| check_amount(&subject(), count, &of(sizes));
+        check(limits::REFERRERS, &[limits::EVIDENCE]).unwrap();
+        check(2, &[limits::EVIDENCE - 1, 1]).unwrap();
+        for (count, sizes) in [
+            (limits::REFERRERS + 1, &[1][..]),
+            (limits::REFERRERS + 2, &[1]),
+            (1, &[limits::EVIDENCE + 1]),
+            (2, &[limits::EVIDENCE, 2]),
+            (2, &[u64::MAX, 1]),
+        ] {
+            assert_eq!(check(count, sizes).unwrap_err().class(), Class::Limit, "{count} {sizes:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_blob_is_told_from_a_store_that_does_not_answer() {
+        let place = || "somewhere".to_owned();
+        let gone = StoreError::NotFound { what: "a blob".to_owned(), place: place() };
+        let limit = StoreError::Limit { what: "a blob".to_owned(), place: place(), reason: "large".to_owned() };
+        assert!(is_the_blobs_fault(&gone) && is_the_blobs_fault(&limit));
+        let what = || "a blob".to_owned();
+        for error in [
+            StoreError::Net { what: what(), place: place(), reason: "down".to_owned() },
+            StoreError::Auth { what: what(), place: place(), reason: "no".to_owned() },
+            StoreError::Registry { what: what(), place: place(), reason: "odd".to_owned() },
+            StoreError::Altered { what: what(), place: place(), reason: "cut".to_owned() },
+        ] {
+            assert!(!is_the_blobs_fault(&error), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_keeps_the_class_and_code_of_its_cause() {
+        let limit = StoreError::Limit { what: "x".to_owned(), place: "y".to_owned(), reason: "z".to_owned() };
+        let (class, code) = (limit.class(), limit.code());
+        let error = VerifyError::from(limit);
+        assert_eq!((error.class(), error.code()), (class, code));
+        let artifact = VerifyError::Artifact(Digest::of(b"x"));
+        assert_eq!((artifact.class(), artifact.code()), (Class::Format, "not-an-image"));
+    }
+}

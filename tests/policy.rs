@@ -15,6 +15,8 @@ mod signers;
 mod statements;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "policy/told.rs"]
+mod told;
 
 use bulla::attestation::bundle::Bundle;
 use bulla::class::Class;
@@ -121,12 +123,14 @@ fn refusal(verdict: &Verdict) -> (Class, &'static str) {
     assert!(!verdict.is_admitted(), "admitted: {:?}", verdict.checks());
     assert!(verdict.launchable().is_none() || !verdict.is_enforced());
     let check = verdict.checks().iter().find(|check| check.status == Status::Fail).unwrap();
+    assert_eq!(verdict.class(), check.class);
     (check.class.unwrap(), check.code)
 }
 
 fn assert_admitted(verdict: &Verdict) {
     assert!(verdict.is_admitted(), "denied: {:#?}", verdict.checks());
     assert_eq!(verdict.launchable().unwrap().basis(), Basis::Verified);
+    assert_eq!((verdict.class(), verdict.project_rule()), (None, None));
     // K12: an admission rests on a verified attestation for each requirement.
     assert!(!verdict.attestations().is_empty());
     for check in verdict.checks() {
@@ -367,6 +371,8 @@ fn every_field_about_provenance_is_enforced() {
         assert_admitted(&judge(&format!("{head}{good}\n"), &world, &[bundle(&provenance())]));
         let verdict = judge(&format!("{head}{bad}\n"), &world, &[bundle(&provenance())]);
         assert_eq!(refusal(&verdict), (Class::Provenance, code));
+        let wanted = bad.split('"').nth(1).unwrap();
+        assert!(verdict.checks()[0].message.contains(wanted), "{:?}", verdict.checks()[0]);
     }
     // Provenance that names no source meets no demand for one.
     let mut sourceless = provenance();
@@ -409,7 +415,7 @@ fn f14_provenance_must_agree_with_its_certificate() {
     // The same run in another builder's words, and a name that only its builder understands.
     let url = provenance()["runDetails"]["metadata"]["invocationId"].as_str().unwrap().to_owned();
     let short = url.split("/runs/").nth(1).unwrap().replace("/attempts/", "-");
-    for id in [short.as_str(), "build-of-a-tuesday"] {
+    for id in [short.as_str(), "build-of-a-tuesday", "release-7", "7-release", "-7", "7-"] {
         let mut other = provenance();
         other["runDetails"]["metadata"]["invocationId"] = json!(id);
         let verdict = judge(&text, &world, &[signed(&world, &says(SLSA, &other), &signer()).bundle()]);

@@ -71,7 +71,10 @@ fn g18_an_old_root_is_warned_of_and_then_refused() {
         let policy = policy(&world, trust, days, now);
         let verdict: Verdict = policy.evaluate(&evidence, now).unwrap();
         assert_eq!(verdict.is_admitted(), admitted, "{days}: {:?}", verdict.checks());
-        assert_eq!(!policy.root_warnings(&verdict, now).is_empty(), warned, "{days}");
+        let warnings = policy.root_warnings(&verdict, now);
+        assert_eq!(!warnings.is_empty(), warned, "{days}");
+        let said = "the trust root public-good (updated) was current at";
+        assert!(warnings.iter().all(|one| one.contains(said) && one.contains(&format!("{} days", days.abs()))));
         if !admitted {
             let check = &verdict.checks()[0];
             assert_eq!((check.class, check.code), (Some(Class::Trust), "root-too-old"), "{}", check.message);

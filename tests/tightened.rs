@@ -84,9 +84,44 @@ fn what_one_of_them_denies_starts_on_no_ground() {
         let verdict = both.evaluate(&evidence(Origin::Published, signed_by), Timestamp::UNIX_EPOCH).unwrap();
         let said = (verdict.is_admitted(), basis(&verdict), verdict.checks().len(), verdict.project_checks().len());
         assert_eq!(said, (admitted, expected, 2, 1), "{mode}, {} signatures", signed_by.len());
+        assert_eq!((verdict.rule(), verdict.project_rule()), (Some(0), Some(0)));
         let refused_by_project = !signed_by.iter().any(|key| std::ptr::eq(*key, &theirs));
         assert_eq!(verdict.is_enforced(), mode == "enforce" || refused_by_project, "{mode}");
     }
+}
+
+#[test]
+fn what_both_found_is_told_once() {
+    let (mine, theirs, stranger) =
+        (PrivateKey::generate().unwrap(), PrivateKey::generate().unwrap(), PrivateKey::generate().unwrap());
+    let found = |project: &PrivateKey, signed_by: &[&PrivateKey]| {
+        let both = policy(&mine, "").tightened_by(policy(project, "")).unwrap();
+        let verdict = both.evaluate(&evidence(Origin::Published, signed_by), Timestamp::UNIX_EPOCH).unwrap();
+        let mut told: Vec<Digest> = verdict.attestations().iter().map(|one| one.digest).collect();
+        told.dedup();
+        assert_eq!(told.len(), verdict.attestations().len());
+        (told.len(), verdict.rejections().len())
+    };
+    // One signature is what both rest on; what both refuse is refused once.
+    assert_eq!(found(&mine, &[&mine]), (1, 0));
+    assert_eq!(found(&mine, &[&stranger, &mine]), (1, 1));
+    assert_eq!(found(&mine, &[&stranger]), (0, 1));
+    // Each rests on its own: the other's signature is refused by the project's policy alone, which sees it first.
+    assert_eq!(found(&theirs, &[&mine, &theirs]), (2, 1));
+    assert_eq!(found(&theirs, &[&stranger, &mine, &theirs]), (2, 2));
+}
+
+#[test]
+fn the_rules_for_an_image_are_those_of_both() {
+    let key = PrivateKey::generate().unwrap();
+    let both = policy(&key, "").tightened_by(policy(&key, "mode = \"enforce\"")).unwrap();
+    assert!(both.project().is_some() && policy(&key, "").project().is_none());
+    assert_eq!(both.rules_for("oci/base").unwrap().len(), 2);
+    assert!(both.rules_for("ghcr.io/acme/base").unwrap().is_empty());
+    let mut other = evidence(Origin::Published, &[&key]);
+    other.subject.name = "ghcr.io/acme/base".to_owned();
+    let verdict = both.evaluate(&other, Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!((verdict.rule(), verdict.project_rule(), verdict.is_admitted()), (None, None, false));
 }
 
 #[test]

@@ -344,3 +344,17 @@ fn progress(reason: &Reason) -> u8 {
         _ => 7,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_failures_the_one_at_a_later_step_came_further() {
+        let at = |class| progress(&Reason { class, code: "test", message: String::new() });
+        use Class::{Format, Identity, Predicate, Signature, Subject, Time, Tlog, Trust};
+        let steps = [Format, Signature, Trust, Tlog, Subject, Identity, Time, Predicate].map(at);
+        assert!(steps.is_sorted_by(|earlier, later| earlier < later), "{steps:?}");
+        assert_eq!(at(Class::Limit), at(Format));
+    }
+}

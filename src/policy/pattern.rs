@@ -137,6 +137,10 @@ mod tests {
         for bad in ["", "a b", "a***", "a\n", "\u{212a}"] {
             assert!(Pattern::parse(bad).is_err(), "{bad:?}");
         }
+        assert!(Pattern::parse(&"a".repeat(Pattern::MAX)).is_ok());
+        for more in [1, 2] {
+            assert!(Pattern::parse(&"a".repeat(Pattern::MAX + more)).is_err());
+        }
     }
 
     #[test]

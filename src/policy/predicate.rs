@@ -54,3 +54,17 @@ pub(super) fn written(age: SignedDuration) -> String {
         minutes => format!("{minutes} minutes"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_written_in_its_largest_whole_unit() {
+        for (minutes, text) in
+            [(24 * 60, "1 days"), (30 * 24 * 60, "30 days"), (36 * 60, "36 hours"), (60, "1 hours"), (90, "90 minutes")]
+        {
+            assert_eq!(written(SignedDuration::from_mins(minutes)), text);
+        }
+    }
+}

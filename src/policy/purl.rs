@@ -196,6 +196,27 @@ mod tests {
     }
 
     #[test]
+    fn a_name_alone_may_be_any_package_of_that_name() {
+        for (pattern, name, version, may_be) in [
+            ("pkg:deb/debian/git", "git", None, true),
+            ("pkg:deb/debian/git", "debian/git", None, true),
+            ("pkg:deb/debian/git", "curl", None, false),
+            ("pkg:deb/debian/git", "curl", Some("1"), false),
+            ("pkg:deb/debian/git", "git", Some("1"), true),
+            ("pkg:deb/debian/git@1.*", "git", None, true),
+            ("pkg:deb/debian/git@1.*", "git", Some("1.2"), true),
+            ("pkg:deb/debian/git@1.*", "git", Some("2.0"), false),
+            ("pkg:deb/debian/git@1.*", "curl", Some("1.2"), false),
+        ] {
+            assert_eq!(
+                PurlPattern::parse(pattern).unwrap().may_be(name, version),
+                may_be,
+                "{pattern} {name} {version:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_uri_is_matched_whole() {
         let git = ResourcePattern::parse("git+https://github.com/acme/templates@**").unwrap();
         assert!(git.matches("git+https://github.com/acme/templates@refs/tags/v1"));

@@ -144,6 +144,7 @@ mod tests {
             seal.pin()
         };
         assert_eq!(seal(&[]), text, "sha256sum says the same");
+        assert_eq!(predicate_type(), "https://github.com/bulla-dev/bulla/policy/v1");
         let pins = [
             seal(&[]),
             seal(&[("a", "1")]),

@@ -247,3 +247,38 @@ impl Verdict {
         self.checks.iter().find(|check| check.status == Status::Fail).and_then(|check| check.class)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::judge::failed;
+
+    #[test]
+    fn what_a_check_refuses_starts_on_no_ground_but_that_nobody_enforces() {
+        let digest = Digest::of(b"image");
+        let (platform, name) = ("linux/amd64".parse().unwrap(), "oci/base".to_owned());
+        let subject = Subject { name, reference: None, digest, manifest: digest, config: digest, platform };
+        let reason = Reason { class: Class::Identity, code: "test", message: String::new() };
+        let refused = failed("signature", reason);
+        let passed = Check { status: Status::Pass, class: None, ..refused.clone() };
+        let verdict = |basis, checks: &[&Check]| Verdict {
+            subject: subject.clone(),
+            rule: Some(0),
+            mode: Mode::Enforce,
+            checks: checks.iter().map(|check| (*check).clone()).collect(),
+            attestations: Vec::new(),
+            rejections: Vec::new(),
+            basis,
+            project: None,
+        };
+        let starts = |basis, checks: &[&Check]| verdict(basis, checks).launchable().is_some();
+        for basis in [Basis::Verified, Basis::Rebuilt] {
+            assert!(starts(Some(basis), &[&passed]));
+            assert!(!starts(Some(basis), &[&passed, &refused]) && !starts(Some(basis), &[]));
+        }
+        assert!(starts(Some(Basis::NotEnforced), &[&refused]));
+        assert!(!starts(None, &[&passed]));
+        assert_eq!(verdict(None, &[&passed, &refused]).class(), Some(Class::Identity));
+        assert_eq!(verdict(None, &[&passed]).class(), None);
+    }
+}

@@ -323,6 +323,14 @@ mod tests {
     }
 
     #[test]
+    fn d09_a_claim_is_bounded() {
+        assert!(plain(&"a".repeat(CLAIM)).is_ok());
+        for more in [1, 2] {
+            assert!(plain(&"a".repeat(CLAIM + more)).is_err());
+        }
+    }
+
+    #[test]
     fn every_claim_of_a_workflow_is_read() {
         let who = read(&certificate("workflow")).unwrap();
         let signer = "https://github.com/acme/templates/.github/workflows/images.yml@refs/heads/main";

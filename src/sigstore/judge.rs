@@ -268,3 +268,25 @@ fn check_clock(times: &[Timestamp], now: Timestamp) -> Result<(), Rejection> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_library_did_not_establish_is_refused() {
+        assert!(expect_evidence(true, "a time").is_ok());
+        let refusal = expect_evidence(false, "a time").unwrap_err();
+        assert_eq!((refusal.class(), refusal.code()), (Class::Trust, "evidence-missing"));
+    }
+
+    #[test]
+    fn what_does_not_match_a_statements_own_subject_is_the_log_entry() {
+        let code = |bound| {
+            let refusal = reject_verification(sigstore_verify::Error::ArtifactMismatch("x".to_owned()), bound);
+            (refusal.class(), refusal.code())
+        };
+        assert_eq!(code(true), (Class::Tlog, "log-entry-mismatch"));
+        assert_eq!(code(false), (Class::Subject, "other-subject"));
+    }
+}

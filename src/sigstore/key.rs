@@ -135,6 +135,15 @@ hzBRHSBmtzVDUpXdGC7BFF92dkszK9F3cRz463vKPYofEnyTmU+EOWoQxUglccR1
 x8cmNsW+2H2hn3SqS4x1vgZzMMr3g7+j
 -----END PUBLIC KEY-----
 ";
+    const SIGNER: &str = "-----BEGIN PUBLIC KEY-----
+MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEruSBCJRnnNkzu17jdcAfAlV9SqcD+dxA
+OcthUUnW8isOY+gtmXR3u34cpQnfk9ej1gQdhBjif7Bh/q5WObzlDrLiPDdsSvMd
+vJZx1YkP3p5/P7xC5WRMSGn+9sNDBkeH
+-----END PUBLIC KEY-----
+";
+    const BY_SHA256: &str = "MGYCMQDFBi6z+4KpMr3T1mXa6NjuMbs6bi9LEDGndQgpZXK+gZsy9K3cpIsD542s0whgzAUCMQDwwsczzm6DgQC7YvwbHsdxNSfpONPesZe4M8lMq1dm5tnGFjpffxrStD8TrBBsg+Q=";
+    const BY_SHA384: &str = "MGUCMQCaAKRn5Mj4mL8AgRwFLE4xF5179kb3vDUsQ7Jy9rluFMPHtIV7hboBohdkFiL4/fECMDpbZoSTSoGBPY0qFdL7szzFUu58LD+DOzBVrkmRBOsG1rzm2nuty4F3S+6teLgY5Q==";
+    const BY_SHA512: &str = "MGUCMQDjbgJdmuyjVMa0QfrZkn2vYvc69s1V2OxX8+aJt0OReyQ3eGmZFmIqHNPjdRyomqwCMCqewEYIVDD9znlOVIjloaC++uxG1QNs5h6YA8Cp/rX0XywnDxMvQhDtuW5Q7XbUdA==";
     const ED25519: &str = "-----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEASb6OUIM68+fgBBWPnJe37E9lOiRa0O11BKSTgt12FUU=
 -----END PUBLIC KEY-----
@@ -168,6 +177,22 @@ w0M7oOt4efiegXZsx0g=
         }
     }
 
+    /// Over `hello`, made with openssl and a key that is gone.
+    #[test]
+    fn g15_a_p384_key_signs_sha384_or_sha256_and_nothing_else() {
+        let key = PublicKey::from_pem(SIGNER).unwrap();
+        let verifies = |key: &PublicKey, signature: &str, text: &str| {
+            key.verifies(text.as_bytes(), &SignatureBytes::from_base64(signature).unwrap())
+        };
+        for signature in [BY_SHA256, BY_SHA384] {
+            assert!(verifies(&key, signature, "hello"));
+            assert!(!verifies(&key, signature, "hello "));
+            assert!(!verifies(&PublicKey::from_pem(P384).unwrap(), signature, "hello"));
+            assert!(!verifies(&PublicKey::from_pem(P256).unwrap(), signature, "hello"));
+        }
+        assert!(!verifies(&key, BY_SHA512, "hello"));
+    }
+
     #[test]
     fn g15_refuses_weak_and_odd_keys() {
         refused(RSA_1024);
@@ -185,6 +210,9 @@ w0M7oOt4efiegXZsx0g=
         refused(&P256.replace("PUBLIC KEY", "CERTIFICATE"));
         refused(&P256.replacen("MFkw", "MFkx", 1));
         refused(include_str!("../../testdata/attestation/cosign.key"));
-        refused(&format!("{P256}{}", " ".repeat(1 << 17)));
+        let room = usize::try_from(limits::KEY).unwrap() - P256.len();
+        assert!(PublicKey::from_pem(&format!("{P256}{}", " ".repeat(room))).is_ok());
+        let error = PublicKey::from_pem(&format!("{P256}{}", " ".repeat(room + 1))).unwrap_err();
+        assert_eq!((error.class(), error.code()), (Class::Policy, "unusable-key"));
     }
 }

@@ -184,6 +184,7 @@ mod tests {
             ("https://log2025-1.rekor.sigstore.dev", "rekor.sigstore.dev"),
             ("https://logs.example/a", "logs.example/b"),
             ("https://logs.example", ""),
+            ("https://logs.example:port", "logs.example"),
         ] {
             assert!(!names_origin(url, origin), "{url} {origin}");
         }

@@ -113,6 +113,8 @@ mod tests {
         let text = || "x".to_owned();
         let now = jiff::Timestamp::UNIX_EPOCH;
         let cases: Vec<(Error, Class, &str)> = vec![
+            (Error::IssuerMismatch { expected: text(), actual: None }, Class::Identity, "other-identity"),
+            (sigstore_crypto::Error::Verification(text()).into(), Class::Signature, "unsupported-algorithm"),
             (Error::SignatureInvalid(text()), Class::Signature, "invalid-signature"),
             (Error::ArtifactMismatch(text()), Class::Subject, "other-subject"),
             (Error::UnsupportedArtifact(text()), Class::Format, "unsupported-artifact"),

@@ -356,6 +356,11 @@ mod tests {
     #[test]
     fn g16_a_root_with_logs_is_not_githubs() {
         assert!(unusable(Instance::GitHub, SIGSTORE_PRODUCTION_TRUSTED_ROOT).contains("no logs"));
+        for logs in ["tlogs", "ctlogs"] {
+            let mut root: serde_json::Value = serde_json::from_str(SIGSTORE_PRODUCTION_TRUSTED_ROOT).unwrap();
+            root[logs] = serde_json::json!([]);
+            assert!(unusable(Instance::GitHub, &root.to_string()).contains("no logs"), "without {logs}");
+        }
     }
 
     #[test]
@@ -372,6 +377,22 @@ mod tests {
         assert_eq!(window.end, Some("2031-10-05T13:56:58Z".parse().unwrap()));
         let late = TimeRange::new("2032-01-01T00:00:00Z".parse().unwrap(), None);
         assert_eq!(narrow(Some(late), &certificates).unwrap(), None);
+    }
+
+    #[test]
+    fn d09_a_root_is_bounded_and_a_refusal_has_its_class() {
+        let padded = |more: usize| {
+            let room = usize::try_from(limits::TRUST_ROOT).unwrap() - SIGSTORE_GITHUB_TRUSTED_ROOT.len();
+            TrustRoot::parse(format!("{SIGSTORE_GITHUB_TRUSTED_ROOT}{}", " ".repeat(room + more)).as_bytes(), "test")
+        };
+        assert!(padded(0).is_ok());
+        let said = |error: TrustRootError| (error.class(), error.code());
+        assert_eq!(said(padded(1).unwrap_err()), (Class::Trust, "unusable-trust-root"));
+        assert!(padded(2).is_err());
+        let deep = "[".repeat(100);
+        assert_eq!(said(TrustRoot::parse(deep.as_bytes(), "test").unwrap_err()), (Class::Limit, "json-too-deep"));
+        let names = [Instance::PublicGood, Instance::GitHub, Instance::Custom].map(Instance::as_str);
+        assert_eq!(names, ["public-good", "github", "custom"]);
     }
 
     #[test]

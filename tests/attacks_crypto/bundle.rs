@@ -1,9 +1,18 @@
 //! C13, D02 to D07, D09 to D11: bundles whose JSON may be read in two ways, or not at all.
 
-use bulla::class::Class;
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bulla::attestation::AttestationError;
+use bulla::attestation::bundle::Bundle;
+use bulla::class::{Class, Classified};
+use bulla::content::limits;
 use serde_json::{Value, json};
 
-use crate::support::sigstore::defects::{Case, good_rekor_v1, keyless};
+use crate::support::sigstore::defects::{
+    Case, certificate, good_github, good_key, good_rekor_v1, good_rekor_v2, keyless,
+};
 use crate::{accepted, refused};
 
 /// The text of a good bundle, edited.
@@ -119,6 +128,103 @@ refused! {
         set("/mediaType", json!("application/vnd.dev.sigstore.bundle+json;version=0.1")),
         set("/mediaType", json!("application/vnd.dev.sigstore.bundle+json;version=0.2")),
     ];
+}
+
+#[test]
+fn d11_a_message_digest_is_of_a_known_algorithm_and_of_its_length() {
+    let read = |algorithm: &str, length: usize| {
+        let digest = STANDARD.encode(vec![7; length]);
+        let bundle = json!({
+            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "verificationMaterial": { "publicKey": { "hint": "a" } },
+            "messageSignature": {
+                "messageDigest": { "algorithm": algorithm, "digest": digest }, "signature": STANDARD.encode(b"x"),
+            },
+        });
+        Bundle::parse(bundle.to_string().as_bytes()).is_ok()
+    };
+    for (algorithm, length) in [("SHA2_256", 32), ("SHA2_384", 48), ("SHA2_512", 64)] {
+        for other in [0, 31, 32, 48, 64] {
+            assert_eq!(read(algorithm, other), length == other, "{algorithm} {other}");
+        }
+    }
+    assert!(!read("SHA1", 20) && !read("", 32));
+}
+
+#[test]
+fn g03_every_entry_has_its_proof_or_there_is_none() {
+    let proven = |case: &Case| Bundle::parse(&case.bundle).unwrap().has_inclusion_proof();
+    let proof = "/verificationMaterial/tlogEntries/0/inclusionProof";
+    let without_checkpoint = keyless(|bundle| {
+        bundle.tamper(move |json| drop(json.pointer_mut(proof).unwrap().as_object_mut().unwrap().remove("checkpoint")))
+    });
+    assert!(proven(&good_rekor_v1()));
+    for case in [without_checkpoint, set(proof, Value::Null), good_key(), good_github()] {
+        assert!(!proven(&case));
+    }
+}
+
+#[test]
+fn d09_a_bundle_of_too_many_bytes_is_not_read() {
+    let blank = vec![0; usize::try_from(limits::BUNDLE).unwrap() + 1];
+    let class = |read: Result<Bundle, AttestationError>| read.map(|_| ()).unwrap_err().class();
+    for (bytes, expected) in [(&blank[..], Class::Limit), (b" ", Class::Format)] {
+        assert_eq!(class(Bundle::parse(bytes)), expected);
+        let legacy = "application/vnd.dsse.envelope.v1+json";
+        assert_eq!(class(Bundle::from_legacy(legacy, bytes, &BTreeMap::new())), expected);
+    }
+}
+
+/// A good case, a place in it, as many of something as are put there, and how many may be.
+type Part<'a> = (&'a Case, String, &'a dyn Fn(usize) -> Value, usize);
+
+#[test]
+fn d09_every_part_of_a_bundle_is_bounded() {
+    let chained = certificate::chain_of_the_leaf();
+    let (keyed, logged, stamped) = (good_key(), good_rekor_v1(), good_rekor_v2());
+    let entry = "/verificationMaterial/tlogEntries/0";
+    let bytes = |count: usize| json!(STANDARD.encode(vec![7; count]));
+    let text = |count: usize| json!("a".repeat(count));
+    let hashes = |count: usize| vec![json!(STANDARD.encode([7; 32])); count].into();
+    let (material, body) = (64 << 10, 1 << 20);
+    let repeated = |case: &Case, place: &str| {
+        let bundle: Value = serde_json::from_slice(&case.bundle).unwrap();
+        let one = bundle.pointer(&format!("{place}/0")).unwrap().clone();
+        move |count: usize| -> Value { vec![one.clone(); count].into() }
+    };
+    let certificates = "/verificationMaterial/x509CertificateChain/certificates";
+    let stamps = "/verificationMaterial/timestampVerificationData/rfc3161Timestamps";
+    let entries = "/verificationMaterial/tlogEntries";
+    let parts: [Part<'_>; 10] = [
+        (&logged, SIG.to_owned(), &bytes, material),
+        (&logged, LEAF.to_owned(), &bytes, material),
+        (&logged, BODY.to_owned(), &bytes, body),
+        (&logged, format!("{entry}/inclusionPromise/signedEntryTimestamp"), &bytes, material),
+        (&logged, format!("{entry}/inclusionProof/hashes"), &hashes, 64),
+        (&logged, format!("{entry}/inclusionProof/checkpoint/envelope"), &text, material),
+        (&keyed, "/verificationMaterial/publicKey/hint".to_owned(), &text, material),
+        (&chained, certificates.to_owned(), &repeated(&chained, certificates), 10),
+        (&stamped, stamps.to_owned(), &repeated(&stamped, stamps), 32),
+        (&logged, entries.to_owned(), &repeated(&logged, entries), 32),
+    ];
+    for (case, place, of, limit) in parts {
+        let class = |count: usize| {
+            let mut bundle: Value = serde_json::from_slice(&case.bundle).unwrap();
+            *bundle.pointer_mut(&place).unwrap_or_else(|| panic!("{place}")) = of(count);
+            Bundle::parse(bundle.to_string().as_bytes()).err().map(|error| error.class())
+        };
+        assert_ne!(class(limit), Some(Class::Limit), "{place}");
+        for more in [1, 2] {
+            assert_eq!(class(limit + more), Some(Class::Limit), "{place}");
+        }
+    }
+}
+
+/// The library refuses it too, whatever our reader says.
+#[test]
+fn d11_chain_in_v03_is_not_even_read() {
+    Bundle::parse(&certificate::chain_in_v03().bundle).unwrap_err();
+    Bundle::parse(&certificate::chain_of_the_leaf().bundle).unwrap();
 }
 
 #[test]

@@ -7,8 +7,9 @@ use crate::support::sigstore::Sigstore;
 use crate::support::sigstore::cert::Extension;
 use crate::support::sigstore::defects::log::{self, Style};
 use crate::support::sigstore::defects::{Case, OTHER_SUBJECT, SUBJECT, envelope, in_world, keyless, signer};
+use crate::support::sigstore::key::{Algorithm, Key};
 use crate::support::sigstore::layer::{BUNDLE, CERTIFICATE, Layer, SIGNATURE, simple_signing};
-use crate::support::sigstore::log::Kind;
+use crate::support::sigstore::log::{Kind, Log};
 use crate::support::sigstore::{Attest, Window, time};
 use crate::{accepted, admitted, refused};
 
@@ -68,6 +69,32 @@ admitted! {
     fn g12_keys_layers_are_believed_where_the_policy_names_the_key: [
         crate::defects::good_key().into_attestation(), crate::defects::good_logged_key().into_attestation(),
     ];
+}
+
+admitted! {
+    fn g13_sct_of_a_ct_log_on_the_larger_curve_is_believed: old_in(|world| {
+        world.ct = Log::ct(Key::generate(Algorithm::P384), world.ct.window);
+    });
+}
+
+#[test]
+fn e08_what_a_layer_promises_is_in_its_type_or_its_annotation() {
+    use bulla::attestation::bundle::{is_legacy_layer, legacy_predicate_type};
+    use bulla::oci::Descriptor;
+
+    let layer = |media_type: &str, annotation: Option<&str>| {
+        let mut layer = Descriptor::of(media_type, b"x");
+        layer.annotations = annotation.map(|kind| ("predicateType".to_owned(), kind.to_owned())).into_iter().collect();
+        layer
+    };
+    let (envelope, signature) =
+        ("application/vnd.dsse.envelope.v1+json", crate::support::sigstore::layer::SIMPLE_SIGNING);
+    let sign = "https://sigstore.dev/cosign/sign/v1";
+    assert!(is_legacy_layer(envelope) && is_legacy_layer(signature) && !is_legacy_layer("application/json"));
+    assert_eq!(legacy_predicate_type(&layer(signature, None)), Some(sign));
+    assert_eq!(legacy_predicate_type(&layer(signature, Some("x"))), Some(sign));
+    assert_eq!(legacy_predicate_type(&layer(envelope, Some("x"))), Some("x"));
+    assert_eq!(legacy_predicate_type(&layer(envelope, None)), None);
 }
 
 refused! {

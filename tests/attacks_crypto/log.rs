@@ -78,6 +78,7 @@ refused! {
     fn g22_body_that_names_another_kind_is_refused, Tlog: all(log::body_names_another_kind);
     fn g22_body_that_names_another_version_is_refused, Tlog: all(log::body_names_another_version);
     fn g22_entry_that_names_another_algorithm_is_refused, Tlog: log::entry_names_another_algorithm(Tiled);
+    fn g22_dsse_entry_of_another_payload_is_refused, Tlog: log::dsse_entry_of_another_payload();
     fn g22_dsse_entry_that_names_another_algorithm_is_refused, Tlog: log::entry_names_another_algorithm(TiledDsse);
     fn g22_hashedrekord_over_an_envelope_in_rekor_v1_is_refused, Tlog:
         log::hashedrekord_over_an_envelope_in_rekor_v1();
@@ -93,7 +94,8 @@ admitted! {
         log::checkpoint_under_rekors_default_name(Dsse), log::checkpoint_under_rekors_default_name(Intoto),
     ];
     fn g03_v01_with_a_promise_is_believed_where_v01_is_taken: log::relabelled_as_v01().legacy();
-    fn g12_log_in_its_last_second_is_believed: log::log_trusted_until_that_second();
+    fn g12_log_in_its_first_and_last_second_is_believed:
+        [Dsse, Tiled].map(log::log_trusted_in_that_second).into_iter().flatten().collect::<Vec<_>>();
     fn g21_cosignatures_beside_the_logs_are_no_defect: all(log::checkpoint_with_cosignatures);
     fn g22_every_kind_of_entry_is_believed: all(log::good);
 }

@@ -90,6 +90,12 @@ impl Cases for Case {
     }
 }
 
+impl Cases for Vec<Case> {
+    fn cases(self) -> Vec<Case> {
+        self
+    }
+}
+
 impl<const N: usize> Cases for [Case; N] {
     fn cases(self) -> Vec<Case> {
         self.into()

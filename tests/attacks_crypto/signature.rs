@@ -3,7 +3,7 @@
 use crate::support::sigstore::defects::log::Style::{Dsse, Tiled, TiledDsse};
 use crate::support::sigstore::defects::{self, envelope};
 use crate::support::sigstore::key::{Algorithm, Key};
-use crate::{admitted, refused};
+use crate::{accepted, admitted, refused};
 
 refused! {
     fn g01_signature_with_a_flipped_bit_is_refused, Signature: envelope::signature_with_a_flipped_bit();
@@ -79,6 +79,24 @@ admitted! {
         envelope::signed_with_and_logged(Algorithm::Ed25519, TiledDsse),
         envelope::signed_with_and_logged(Algorithm::Rsa2048, TiledDsse),
     ];
+}
+
+#[test]
+fn g12_a_logged_key_says_where_it_stands() {
+    for style in [Tiled, TiledDsse, Dsse] {
+        let verified = accepted(&envelope::undated_key(style, |_| ()));
+        let entry = |case: &defects::Case| {
+            let bundle: serde_json::Value = serde_json::from_slice(&case.bundle).unwrap();
+            bundle["verificationMaterial"]["tlogEntries"][0]["logIndex"].as_str().unwrap().parse::<u64>().unwrap()
+        };
+        assert!(verified.is_logged());
+        let id = verified.log_id().unwrap();
+        assert!(id.len() == 64 && id.bytes().all(|byte| b"0123456789abcdef".contains(&byte)), "{id}");
+        assert_eq!(verified.log_index(), Some(entry(&envelope::undated_key(style, |_| ()))));
+        assert_eq!(verified.times().is_empty(), style != Dsse);
+    }
+    let alone = accepted(&defects::good_key());
+    assert_eq!((alone.is_logged(), alone.log_index(), alone.log_id()), (false, None, None));
 }
 
 /// A signature over a blob, by a key that the policy names: what clients of the Sigstore protocol ask about.

@@ -3,7 +3,7 @@
 use bulla::class::Class;
 
 use crate::support::sigstore::SIGNED_AT;
-use crate::support::sigstore::defects::{self, time};
+use crate::support::sigstore::defects::{self, Case, time};
 use crate::{accepted, admitted, judge_at, refused};
 
 refused! {
@@ -34,6 +34,8 @@ refused! {
     fn g14_expired_authority_is_refused, Time: [time::authority_leaf_expired(), time::authority_root_expired()];
     fn g14_retired_authority_is_refused, Time: time::authority_retired_before();
     fn g14_token_that_names_another_certificate_is_refused, Time: time::timestamp_that_names_another_certificate();
+    fn g14_token_that_names_another_certificate_by_another_hash_is_refused, Time:
+        time::timestamp_that_names_another_certificate_by_any_hash();
     fn g14_token_of_another_content_type_is_refused, Time: time::timestamp_of_another_content_type();
     fn d13_timestamp_that_is_not_der_is_refused, Time | Format: [
         time::timestamp_in_ber(), time::timestamp_with_a_trailing_byte(), time::timestamp_empty(),
@@ -45,9 +47,26 @@ refused! {
 }
 
 admitted! {
+    fn g14_token_may_say_by_which_hash_it_names_its_certificate:
+        time::timestamp_that_names_its_certificate_by_any_hash();
     fn g14_stronger_imprint_is_no_defect: time::timestamp_with_sha384_imprint();
     // RFC 3161 asks for the name; the signer is pinned by the root all the same, and other clients do not ask.
     fn g14_token_that_names_no_certificate_is_believed: time::timestamp_that_names_no_certificate();
+}
+
+#[test]
+fn g14_refusal_says_which_authority_vouches_for_nothing_and_why() {
+    for (case, why) in [
+        (time::authority_usage_not_critical(), "is not critical"),
+        (time::authority_with_a_second_usage(), "is not one for timestamps alone"),
+        (defects::certificate::intermediate_that_is_no_authority(), "is not that of an authority"),
+    ] {
+        let words = crate::judge(&case).unwrap_err().words;
+        assert!(words.contains("the trust root lists what vouches for nothing") && words.contains(why), "{words}");
+    }
+    // What a bundle itself lacks is not the root's fault.
+    let case = Case { bundle: defects::log::no_entry().bundle, ..time::authority_usage_not_critical() };
+    assert!(!crate::judge(&case).unwrap_err().words.contains("trust root lists"));
 }
 
 #[test]
@@ -68,10 +87,10 @@ fn g09_one_authority_twice_is_one_authority() {
 #[test]
 fn g20_signed_time_counts_and_the_clock_only_limits_it() {
     for case in [defects::good_rekor_v1(), defects::good_rekor_v2(), defects::good_github()] {
-        for now in ["2025-06-01T12:00:00Z", "2025-06-01T11:58:00Z", "2100-01-01T00:00:00Z"] {
+        for now in ["2025-06-01T12:00:00Z", "2025-06-01T11:55:00Z", "2100-01-01T00:00:00Z"] {
             judge_at(&case, now).unwrap();
         }
-        for now in ["1970-01-01T00:00:00Z", "2025-06-01T11:40:00Z"] {
+        for now in ["1970-01-01T00:00:00Z", "2025-06-01T11:54:59Z"] {
             assert_eq!(judge_at(&case, now).unwrap_err().class, Class::Time);
         }
     }

@@ -18,8 +18,9 @@ refused! {
     ];
     fn g11_authority_of_the_same_name_is_refused, Trust: certificate::issued_by_a_stranger();
     fn g11_listed_intermediate_that_cannot_issue_is_refused, Trust: [
-        certificate::intermediate_that_is_no_authority(), certificate::intermediate_for_time_stamping(),
-        certificate::intermediate_of_another_root(),
+        certificate::intermediate_that_is_no_authority(), certificate::intermediate_that_says_it_is_no_authority(),
+        certificate::intermediate_key_that_may_not_certify(), certificate::intermediate_for_time_stamping(),
+        certificate::intermediate_of_another_root(), certificate::root_of_no_length(),
     ];
 
     fn g13_no_sct_is_refused, Trust: certificate::no_sct();
@@ -56,6 +57,7 @@ refused! {
 }
 
 admitted! {
+    fn g11_intermediate_without_authorities_below_it_may_say_so: certificate::intermediate_of_no_length();
     fn g11_leaf_in_its_last_second_is_believed: certificate::leaf_in_its_last_second();
     fn g15_second_usage_is_no_defect: certificate::leaf_with_a_second_usage();
     fn g15_leaf_that_says_it_is_no_authority_is_no_defect: certificate::leaf_that_is_no_authority();

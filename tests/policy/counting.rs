@@ -224,6 +224,10 @@ fn the_newest_provenance_stands_for_the_image_and_its_age_is_bounded() {
     // A rule's own limit holds for all of them.
     let all = both.replace("require =", "max-age = \"30d\"\nrequire =");
     assert_eq!(refusal(&judge(&all, &world, &[sign, new])), (Class::Time, "too-old"));
+    // What is as old as the limit is not older, to the second.
+    for (time, admitted) in [("2025-06-01T00:00:00Z", true), ("2025-05-31T23:59:59Z", false)] {
+        assert_eq!(judge(&text("max-age = \"30d\""), &world, &[signed_at(time)]).is_admitted(), admitted, "{time}");
+    }
     // A key alone says nothing about when.
     let desk = Desk::new();
     let aged = format!("{HEAD}require = [\"provenance\"]\n{}[rule.provenance]\nmax-age = \"9000d\"\n", key("a"));

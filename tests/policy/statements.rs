@@ -26,6 +26,11 @@ fn external_parameters_are_named_or_refused() {
         judge(&format!("{head}{text}"), &world, &[signed(&world, &says(SLSA, &predicate), &signer()).bundle()])
     };
     assert_admitted(&judged(workflow, &json!({})));
+    // A text without stars is compared to the letter, whatever its letters are.
+    let note = format!("{workflow}note = [\"\", \"zwei Wörter\"]\n");
+    assert_admitted(&judged(&note, &json!({"note": "zwei Wörter"})));
+    assert_admitted(&judged(&note, &json!({"note": ""})));
+    assert_eq!(refusal(&judged(&note, &json!({"note": "zwei wörter"}))), (Class::Provenance, "parameter"));
     let level = format!("{workflow}level = [1, 2]\n");
     assert_admitted(&judged(&level, &json!({"level": 2})));
     for (text, parameters, code) in [
@@ -84,7 +89,10 @@ fn licences_are_denied_wherever_they_are_named() {
         assert_admitted(&judged(deny, fine));
     }
     for denied in ["AGPL-3.0-only", "AGPL-3.0", "MIT AND AGPL-3.0-only", "MIT OR (ISC AND SSPL-1.0)"] {
-        assert_eq!(refusal(&judged(deny, denied)), (Class::Sbom, "denied-licence"), "{denied}");
+        let verdict = judged(deny, denied);
+        assert_eq!(refusal(&verdict), (Class::Sbom, "denied-licence"), "{denied}");
+        let wanted = if denied.contains("SSPL") { "SSPL-1.0" } else { "AGPL-3.0-only" };
+        assert!(verdict.checks()[0].message.contains(wanted), "{:?}", verdict.checks()[0]);
         assert_admitted(&judged("deny-licences = [\"BUSL-1.1\"]", denied));
     }
     assert_eq!(refusal(&judged("deny-licences = [\"MIT\"]", "ISC")), (Class::Sbom, "denied-licence"));
@@ -110,8 +118,10 @@ fn a_scan_is_required_and_not_too_old() {
     // Judged on 1 July.
     assert_admitted(&judged(&text(""), &scan("2020-01-01T00:00:00Z")));
     assert_admitted(&judged(&aged, &scan("2025-06-02T00:00:00Z")));
-    assert_admitted(&judged(&aged, &scan("2025-07-01T00:05:00Z")));
-    for late in ["2025-05-31T00:00:00Z", "2025-07-01T01:00:00Z", ""] {
+    // To the second: clocks differ by ten minutes.
+    assert_admitted(&judged(&aged, &scan("2025-06-01T00:00:00Z")));
+    assert_admitted(&judged(&aged, &scan("2025-07-01T00:10:00Z")));
+    for late in ["2025-05-31T23:59:59Z", "2025-07-01T00:10:01Z", "2025-07-01T01:00:00Z", ""] {
         assert_eq!(refusal(&judged(&aged, &scan(late))), (Class::Time, "scan-too-old"), "{late}");
     }
     assert_eq!(refusal(&judged(&text(""), &json!({}))), (Class::Predicate, "malformed-scan"));

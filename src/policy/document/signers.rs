@@ -221,8 +221,7 @@ fn read_git_ref(wire: &Wire) -> Result<GitRef, String> {
 fn read_signer_workflow(written: String) -> Result<(String, Option<Pattern>), String> {
     let written = text("signer-workflow", written)?;
     let folder = written.find("/.github/workflows/");
-    let Some(folder) = folder.filter(|at| written[..*at].split('/').count() == 2 && !written[..*at].contains('*'))
-    else {
+    let Some(folder) = folder.filter(|at| written[..*at].split('/').count() == 2) else {
         return Err(format!("signer-workflow: {written:?} is not owner/name/.github/workflows/file"));
     };
     let (path, pattern) = match written[folder..].find('@') {

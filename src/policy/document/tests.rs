@@ -1,6 +1,7 @@
 //! Documents that mean something, and documents that do not.
 
 use super::*;
+use crate::class::{Class, Classified};
 
 fn load(name: &str) -> Result<Vec<u8>, String> {
     match name {
@@ -39,6 +40,7 @@ fn k03_refuses_what_means_nothing_or_two_things() {
         (format!("{HEAD}max-age = \"\"\n{KEY}"), "max-age"),
         (format!("{HEAD}max-age = \"5y\"\n{KEY}"), "max-age"),
         (format!("{HEAD}max-age = \"-5d\"\n{KEY}"), "max-age"),
+        (format!("{HEAD}max-age = \"+5d\"\n{KEY}"), "max-age"),
         (format!("{HEAD}max-age = \"5é\"\n{KEY}"), "max-age"),
         (HEAD.replace("\"signature\", \"provenance\", \"sbom\"", "") + KEY, "require: the list is empty"),
         (HEAD.replace("docker.io/a/b", "alpine") + KEY, "write docker.io/library/alpine"),
@@ -69,6 +71,9 @@ fn k03_refuses_what_means_nothing_or_two_things() {
         (format!("{HEAD}{WORKFLOW}owner-id = \"\"\n"), "owner-id"),
         (format!("{HEAD}{WORKFLOW}signer-workflow = \"x.yml\"\n"), "signer-workflow"),
         (format!("{HEAD}{WORKFLOW}signer-workflow = \"*/x/.github/workflows/x.yml\"\n"), "signer-workflow"),
+        (format!("{HEAD}{WORKFLOW}signer-workflow = \"a/x/.github/workflows/*.yml\"\n"), "signer-workflow"),
+        (format!("{HEAD}{WORKFLOW}signer-workflow = \"x/.github/workflows/x.yml\"\n"), "signer-workflow"),
+        (format!("{HEAD}{WORKFLOW}signer-workflow = \"a/b/x/.github/workflows/x.yml\"\n"), "signer-workflow"),
         (format!("{HEAD}{}", WORKFLOW.replace("acme/templates", "acme/*")), "repository"),
         (format!("{HEAD}{}", WORKFLOW.replace("acme/templates", "acme")), "repository"),
         (format!("{HEAD}{}", WORKFLOW.replace(".github/workflows/", "")), "workflow"),
@@ -275,6 +280,23 @@ fn the_most_specific_rule_applies_and_a_tie_is_an_error() {
     assert!(tie.rule_for("a/b/c").is_err());
     assert!(tie.rule_for("a/x/c").unwrap().is_some());
     assert!(tie.rule_for("b").unwrap().is_none());
+    let said = |error: PolicyError| (error.class(), error.code());
+    assert_eq!(said(tie.rule_for("a/b/c").map(|_| ()).unwrap_err()), (Class::Policy, "ambiguous-policy"));
+    let empty = Policy::parse("", "test", &|_| Err(String::new())).map(|_| ()).unwrap_err();
+    assert_eq!(said(empty), (Class::Policy, "malformed-policy"));
+    assert_eq!((policy.rules().len(), policy.origin()), (3, "test"));
+    // Two patterns of one rule are no tie: it is the same rule.
+    let one = parse(&format!("version = 1\n{}", rule("\"oci/*/c\", \"oci/b/*\""))).unwrap();
+    assert_eq!(one.rule_for("oci/b/c").unwrap().unwrap().0, 0);
+    // Two rules that tie are none where a third fits better, wherever it stands.
+    let [first, second, better] = ["\"oci/*/c\"", "\"oci/b/*\"", "\"oci/b/c\""].map(rule);
+    for (rules, index) in
+        [([&first, &second, &better], 2), ([&first, &better, &second], 1), ([&better, &first, &second], 0)]
+    {
+        let policy = parse(&format!("version = 1\n{}{}{}", rules[0], rules[1], rules[2])).unwrap();
+        assert_eq!(policy.rule_for("oci/b/c").unwrap().unwrap().0, index);
+        assert!(policy.rule_for("oci/x/c").unwrap().is_some());
+    }
 }
 
 #[test]

@@ -85,9 +85,13 @@ mod tests {
     }
 
     fn refusal(expected: &[(&str, Expected)], given: Value) -> Option<&'static str> {
+        refused(expected, given).map(|reason| reason.code)
+    }
+
+    fn refused(expected: &[(&str, Expected)], given: Value) -> Option<Reason> {
         let expected = expected.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         let Value::Object(given) = given else { panic!("parameters are an object") };
-        check(&expected, &given).err().map(|reason| reason.code)
+        check(&expected, &given).err()
     }
 
     #[test]
@@ -127,6 +131,10 @@ mod tests {
             bad[key] = value;
             assert_eq!(refusal(&rule, bad.clone()), Some(code), "{bad}");
         }
+        let mut deep = good.clone();
+        deep["workflow"]["inputs"] = json!({});
+        let words = refused(&rule, deep).unwrap().message;
+        assert!(words.contains("\"workflow.inputs\""), "{words}");
         let mut less = good;
         less.as_object_mut().unwrap().remove("sign");
         assert_eq!(refusal(&rule, less), Some("missing-parameter"));

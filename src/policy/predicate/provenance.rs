@@ -128,3 +128,24 @@ pub(super) fn split_ref(uri: &str) -> (&str, Option<&str>) {
 fn listed(patterns: &[Pattern]) -> String {
     patterns.iter().map(Pattern::as_str).collect::<Vec<_>>().join(" or ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_is_told_from_its_ref() {
+        for (uri, repository, git_ref) in [
+            ("git+https://github.com/acme/x.git@refs/tags/v1", "https://github.com/acme/x", Some("refs/tags/v1")),
+            ("https://github.com/acme/x@main@1", "https://github.com/acme/x", Some("main@1")),
+            ("https://github.com/acme/x", "https://github.com/acme/x", None),
+            ("https://x@v1", "https://x", Some("v1")),
+            ("s://x@v1", "s://x", Some("v1")),
+            // What stands before the address is no ref.
+            ("a@b://x/y@v1", "a@b://x/y", Some("v1")),
+            ("acme/x@v1", "acme/x", Some("v1")),
+        ] {
+            assert_eq!(split_ref(uri), (repository, git_ref), "{uri}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::der;
-use super::key::Key;
+use super::key::{Algorithm, Key};
 use super::log::Log;
 
 /// id-kp-codeSigning.
@@ -314,7 +314,8 @@ impl Sct {
         let mut out = vec![0];
         out.extend(self.log.id());
         out.extend(millis);
-        out.extend([0, 0, 4, 3]);
+        let (sha256, sha384, ecdsa) = (4, 5, 3);
+        out.extend([0, 0, if self.log.key.algorithm == Algorithm::P384 { sha384 } else { sha256 }, ecdsa]);
         out.extend((signature.len() as u16).to_be_bytes());
         out.extend(signature);
         out

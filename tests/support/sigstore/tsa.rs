@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256, Sha384};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use super::cert::{Authority, DIGITAL_SIGNATURE, Name, TIME_STAMPING, Template};
 use super::key::{Algorithm, Key};
@@ -68,6 +68,16 @@ pub enum Imprint {
     Sha384,
 }
 
+/// An object identifier of a hash, and the hash.
+pub type CertificateHash = (&'static str, fn(&[u8]) -> Vec<u8>);
+
+/// How a certificate may be named.
+pub const CERTIFICATE_HASHES: [CertificateHash; 3] = [
+    (SHA256, |bytes| Sha256::digest(bytes).to_vec()),
+    (SHA384, |bytes| Sha384::digest(bytes).to_vec()),
+    ("2.16.840.1.101.3.4.2.3", |bytes| Sha512::digest(bytes).to_vec()),
+];
+
 /// A token to be made, and what may be wrong with it.
 #[derive(Clone)]
 pub struct Stamp {
@@ -93,6 +103,8 @@ pub struct Stamp {
     pub names_certificate: bool,
     /// The certificate so named, where it is another one.
     pub named_certificate: Option<Vec<u8>>,
+    /// The hash by which it is named, where that is said.
+    pub named_by: Option<CertificateHash>,
     /// The content type that the signed attributes name.
     pub content_type: &'static str,
 }
@@ -112,6 +124,7 @@ impl Stamp {
             bag: Vec::new(),
             names_certificate: true,
             named_certificate: None,
+            named_by: None,
             content_type: TST_INFO,
         }
     }
@@ -185,7 +198,10 @@ impl Stamp {
         ];
         if self.names_certificate {
             let named = self.named_certificate.as_deref().unwrap_or(&self.authority.leaf.certificate);
-            let identifier = der::seq([der::octets(&Sha256::digest(named))]);
+            let identifier = match self.named_by {
+                None => der::seq([der::octets(&Sha256::digest(named))]),
+                Some((algorithm, hash)) => der::seq([der::seq([der::oid(algorithm)]), der::octets(&hash(named))]),
+            };
             all.push(attribute("1.2.840.113549.1.9.16.2.47", der::seq([der::seq([identifier])])));
         }
         all

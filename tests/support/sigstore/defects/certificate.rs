@@ -50,6 +50,32 @@ pub fn intermediate_that_is_no_authority() -> Case {
     intermediate(|template| template.basic_constraints = None)
 }
 
+/// The intermediate says that it is none.
+pub fn intermediate_that_says_it_is_no_authority() -> Case {
+    intermediate(|template| template.basic_constraints = Some((false, None)))
+}
+
+/// The intermediate's key may sign, and no certificates.
+pub fn intermediate_key_that_may_not_certify() -> Case {
+    intermediate(|template| template.key_usage = Some(DIGITAL_SIGNATURE))
+}
+
+/// The intermediate may have no authority below it, and has none: nothing wrong.
+pub fn intermediate_of_no_length() -> Case {
+    intermediate(|template| template.basic_constraints = Some((true, Some(0))))
+}
+
+/// The root may have no authority below it, and has one.
+pub fn root_of_no_length() -> Case {
+    in_world(
+        |world| {
+            let root = &world.fulcio.root;
+            world.fulcio.root = root.reissued(root, |root| root.basic_constraints = Some((true, Some(0))));
+        },
+        |bundle| bundle,
+    )
+}
+
 /// The intermediate may issue for timestamping only.
 pub fn intermediate_for_time_stamping() -> Case {
     intermediate(|template| template.usages = vec![TIME_STAMPING])
@@ -184,9 +210,10 @@ pub fn leaf_key_that_may_not_sign() -> Case {
     leaf(|leaf| leaf.key_usage = Some(0x20))
 }
 
-/// The leaf's key may sign certificates.
-pub fn leaf_key_that_may_certify() -> Case {
-    leaf(|leaf| leaf.key_usage = Some(DIGITAL_SIGNATURE | CERT_SIGN))
+/// The leaf's key may sign certificates, lists of withdrawn ones, or both.
+pub fn leaf_key_that_may_certify() -> [Case; 3] {
+    let (certificates, lists) = (0x04, 0x02);
+    [CERT_SIGN, certificates, lists].map(|usage| leaf(|leaf| leaf.key_usage = Some(DIGITAL_SIGNATURE | usage)))
 }
 
 /// The leaf does not say what its key may do.

@@ -183,6 +183,15 @@ pub fn entry_names_another_algorithm(style: Style) -> Case {
     })
 }
 
+/// A Rekor v2 entry over this signature, and the hash of another payload, or of an algorithm that is not the one.
+pub fn dsse_entry_of_another_payload() -> [Case; 2] {
+    let edits: [fn(&mut Value); 2] = [
+        |body| body["spec"]["dsseV002"]["payloadHash"]["digest"] = json!(STANDARD.encode([7; 32])),
+        |body| body["spec"]["dsseV002"]["payloadHash"]["algorithm"] = json!("SHA2_512"),
+    ];
+    edits.map(|edit| entry(Style::TiledDsse, |entry| entry.edit_body = Some(edit)))
+}
+
 /// A second entry, of something else, which proves nothing.
 pub fn garbage_entry_added(style: Style) -> Case {
     entries(style, |entries| {
@@ -395,7 +404,16 @@ pub fn log_not_yet_trusted(style: Style) -> Case {
     )
 }
 
-/// The log's key counts until the very second of the entry: nothing wrong.
-pub fn log_trusted_until_that_second() -> Case {
-    in_world(|world| world.rekor_v1.window.end = Some(time(crate::support::sigstore::SIGNED_AT)), |bundle| bundle)
+/// The log's key counts until the very second of the signature, or from it on: nothing wrong.
+pub fn log_trusted_in_that_second(style: Style) -> [Case; 2] {
+    let signed = time(crate::support::sigstore::SIGNED_AT);
+    let from = Window { start: signed, end: None };
+    let until = Window { end: Some(signed), ..Window::from("2024-01-01T00:00:00Z") };
+    [from, until].map(|window| {
+        let change = |world: &mut Sigstore| {
+            world.rekor_v1.window = window;
+            world.rekor_v2.window = window;
+        };
+        in_world(change, |bundle| style.log(bundle))
+    })
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Case, Trust, attest, in_world, keyless};
 use crate::support::sigstore::cert::{CODE_SIGNING, TIME_STAMPING, Template};
 use crate::support::sigstore::key::{Algorithm, Key};
-use crate::support::sigstore::tsa::{Imprint, Stamp, Tsa};
+use crate::support::sigstore::tsa::{CERTIFICATE_HASHES, CertificateHash, Imprint, Stamp, Tsa};
 use crate::support::sigstore::{Attest, Fulcio, Sigstore, Window, time};
 
 /// An edit of the timestamp of a Rekor v2 bundle.
@@ -202,6 +202,25 @@ pub fn timestamp_that_names_no_certificate() -> Case {
 /// The signed attributes name another certificate.
 pub fn timestamp_that_names_another_certificate() -> Case {
     stamp(|stamp| stamp.named_certificate = Some(b"another certificate".to_vec()))
+}
+
+/// The signed attributes name the certificate by a hash that they say: nothing wrong.
+pub fn timestamp_that_names_its_certificate_by_any_hash() -> [Case; 3] {
+    CERTIFICATE_HASHES.map(|hash| stamp(|stamp| stamp.named_by = Some(hash)))
+}
+
+/// The same, and it is another certificate, or the hash is none that counts.
+pub fn timestamp_that_names_another_certificate_by_any_hash() -> Vec<Case> {
+    let other = |hash| {
+        move |stamp: &mut Stamp| {
+            stamp.named_by = Some(hash);
+            stamp.named_certificate = Some(b"another certificate".to_vec());
+        }
+    };
+    let weak: CertificateHash = ("1.3.14.3.2.26", CERTIFICATE_HASHES[0].1);
+    let mut cases: Vec<Case> = CERTIFICATE_HASHES.into_iter().map(|hash| stamp(other(hash))).collect();
+    cases.push(stamp(|stamp| stamp.named_by = Some(weak)));
+    cases
 }
 
 /// The signed attributes say that something else was signed (RFC 5652, 11.1).
