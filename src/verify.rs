@@ -416,23 +416,22 @@ mod tests {
 
     #[test]
     fn d09_so_many_attestations_are_judged_and_so_many_bytes_and_no_more() {
-        let of = |sizes: &[u64]| -> Vec<Descriptor> {
-            sizes
-                .iter()
-                .map(|size| Descriptor::new(names::BUNDLE_V03, Digest::of(&size.to_be_bytes()), *size))
-                .collect()
+        let check = |count, bytes, size| {
+            let descriptor = Descriptor::new(names::BUNDLE_V03, Digest::of(b"x"), size);
+            let layer = Layer { descriptor: &descriptor, hint: None, is_legacy: false };
+            let gathering = Gathering::of(subject(), Vec::new());
+            Gathering { count, bytes, ..gathering }.check_amount(&[(Digest::of(b"y"), layer)])
         };
-        let check = |count, sizes: &[u64]| check_amount(&subject(), count, &of(sizes));
-        check(limits::REFERRERS, &[limits::EVIDENCE]).unwrap();
-        check(2, &[limits::EVIDENCE - 1, 1]).unwrap();
-        for (count, sizes) in [
-            (limits::REFERRERS + 1, &[1][..]),
-            (limits::REFERRERS + 2, &[1]),
-            (1, &[limits::EVIDENCE + 1]),
-            (2, &[limits::EVIDENCE, 2]),
-            (2, &[u64::MAX, 1]),
+        check(limits::REFERRERS - 1, 0, limits::EVIDENCE).unwrap();
+        check(1, limits::EVIDENCE - 1, 1).unwrap();
+        for (count, bytes, size) in [
+            (limits::REFERRERS, 0, 1),
+            (limits::REFERRERS + 1, 0, 1),
+            (0, 0, limits::EVIDENCE + 1),
+            (1, limits::EVIDENCE, 1),
+            (1, 1, u64::MAX),
         ] {
-            assert_eq!(check(count, sizes).unwrap_err().class(), Class::Limit, "{count} {sizes:?}");
+            assert_eq!(check(count, bytes, size).unwrap_err().class(), Class::Limit, "{count} {bytes} {size}");
         }
     }
 
@@ -441,15 +440,15 @@ mod tests {
         let place = || "somewhere".to_owned();
         let gone = StoreError::NotFound { what: "a blob".to_owned(), place: place() };
         let limit = StoreError::Limit { what: "a blob".to_owned(), place: place(), reason: "large".to_owned() };
-        assert!(is_the_blobs_fault(&gone) && is_the_blobs_fault(&limit));
+        let altered = StoreError::Altered { what: "a blob".to_owned(), place: place(), reason: "cut".to_owned() };
+        assert!([gone, limit, altered].iter().all(StoreError::is_about_content));
         let what = || "a blob".to_owned();
         for error in [
             StoreError::Net { what: what(), place: place(), reason: "down".to_owned() },
             StoreError::Auth { what: what(), place: place(), reason: "no".to_owned() },
             StoreError::Registry { what: what(), place: place(), reason: "odd".to_owned() },
-            StoreError::Altered { what: what(), place: place(), reason: "cut".to_owned() },
         ] {
-            assert!(!is_the_blobs_fault(&error), "{error}");
+            assert!(!error.is_about_content(), "{error}");
         }
     }
 

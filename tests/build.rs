@@ -383,6 +383,7 @@ fn l18_a_step_finds_no_way_out_of_the_image() {
         "for one in /proc/sys/kernel/core_pattern /sys/fs/cgroup/release_agent /sys/fs/cgroup/*/release_agent; \
          do if test -e $one && (: >>$one); then echo $one >>/found; fi; done",
         "if chroot / true; then echo chroot >>/found; fi",
+        "if unshare --user --map-root-user chroot / true; then echo userns >>/found; fi",
     ];
     let text = format!("{START}ADD rootfs/brought.tar /\nRUN {}; true\n", ways.join("; "));
     let attack = with_file(&with_dockerfile(template, &text), "rootfs/brought.tar", device());

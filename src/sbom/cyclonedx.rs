@@ -257,8 +257,10 @@ pub(super) fn read(wire: &Wire<'_>, version: String) -> Result<Summary, SbomErro
         root.package.is_root = true;
         elements.insert(0, root);
     }
-    let described = elements.iter().filter(|element| element.package.is_root).flat_map(Element::stated);
-    let described: BTreeSet<_> = described.collect();
+    // What has the root's reference speaks of its digests all the same.
+    let root = elements.first().filter(|element| element.package.is_root).and_then(|element| element.id.clone());
+    let is_about = |element: &&Element| element.package.is_root || (root.is_some() && element.id == root);
+    let described: BTreeSet<_> = elements.iter().filter(is_about).flat_map(Element::stated).collect();
     Ok(Summary {
         format,
         version,

@@ -276,9 +276,8 @@ mod tests {
         let build = format!(
             "build --isolation chroot --format docker --layers=false --no-cache --file /w/context/Dockerfile \
                      --build-arg SOURCE_DATE_EPOCH=1760000000 --http-proxy=false \
-                     --identity-label=false --pull=false --ulimit=nofile=4096:4096 --ulimit=nproc=4096:4096 {} \
-                     --platform linux/amd64 --tag localhost/bulla-build:abc /w/context",
-            dropped
+                     --identity-label=false --pull=false --ulimit=nofile=4096:4096 --ulimit=nproc=4096:4096 {dropped} \
+                     --platform linux/amd64 --tag localhost/bulla-build:abc /w/context"
         );
         let push = "push --disable-compression localhost/bulla-build:abc dir:/w/image > /w/image";
         let buildah = |rootless| Builder::Buildah { storage: "overlay".into(), rootless };

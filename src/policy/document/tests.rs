@@ -167,7 +167,7 @@ fn rich() -> String {
          {WORKFLOW}branch = \"release/*\"\n{WORKFLOW}tag = \"v*\"\n{owner}version = \">=1.4, <2\"\n\
          [rule.threshold]\nsignature = 2\n\"https://example.test/review\" = 1\n\
          [rule.formats]\nbundle = [\"v0.3\", \"v0.1\"]\nprovenance = [\"slsa-v1\"]\n\
-         [rule.provenance]\nbuilder-id = [\"https://x/*\"]\nbuild-type = [\"y\"]\nsource = \"git+https://z\"\nmax-age = \"30d\"\n\
+         [rule.provenance]\nbuilder-id = [\"https://x/*\"]\nbuild-type = [\"y\"]\nsource = \"git+https://z/y\"\nmax-age = \"30d\"\n\
          [rule.provenance.dependencies]\npresent = [\"pkg:deb/debian/git\"]\nallow = [\"pkg:deb/**\", \"git+https://z@**\"]\n\
          [rule.provenance.external-parameters]\na = \"x\"\nb = [1, true, \"v*\", [\"x\"]]\nc = {{d = \"e\"}}\n\
          [rule.sbom]\nformats = [\"spdx\"]\ndeny = [\"pkg:npm/x@1\", \"pkg:pypi/*\"]\ndeny-licences = [\"AGPL-3.0-only\"]\nmin-packages = 2\n\
