@@ -5,7 +5,7 @@ use bulla::class::Class;
 use bulla::policy::Policy;
 use bulla::policy::signer::TrustedSigner;
 use bulla::policy::verdict::Check;
-use bulla::sigstore::{PublicKey, Signer, unverified_signer};
+use bulla::sigstore::{Claimed, PublicKey, Signer};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -121,14 +121,14 @@ fn who_a_bundle_says_signed_it_is_read_and_never_made_up() {
         let bundle = desk.by(&key, &says(SIGN, &json!({})));
         let bundle =
             bundle.tamper(move |json| json["verificationMaterial"]["publicKey"]["hint"] = json!(hint)).bundle();
-        unverified_signer(&Bundle::parse(&bundle).unwrap())
+        Claimed::by(&Bundle::parse(&bundle).unwrap()).to_string()
     };
     assert_eq!(hinted(""), "a key, without saying which");
     assert_eq!(hinted("AAAA"), "the key \"AAAA\"");
     assert_eq!(hinted("release"), "the key \"release\"");
     assert_eq!(hinted(&format!("{}A=", "A".repeat(42))), format!("the key sha256:{}", "00".repeat(32)));
     let by = signed(&desk.world, &says(SIGN, &json!({})), &signer()).bundle();
-    let by = unverified_signer(&Bundle::parse(&by).unwrap());
+    let by = Claimed::by(&Bundle::parse(&by).unwrap()).to_string();
     let file = "https://github.com/acme/templates/.github/workflows/release.yml";
     assert!(by.contains(file) && by.contains("token.actions.githubusercontent.com"), "{by}");
 }
