@@ -15,6 +15,14 @@ use crate::policy::verdict::{Attested, Check, Reason, Rejected, Root, Status, Su
 use crate::policy::{Candidate, Evidence, Rebuild, Requirement, Rule};
 use crate::sigstore::{self, Claimed, TrustRoot, VerifiedAttestation};
 
+/// Why an attestation does not meet a requirement.
+struct Refusal {
+    reason: Reason,
+    /// Present where a verifier's summary is all that the rule asks for, and says that the image failed: when it was made,
+    /// by its own word.
+    taken_back: Option<Option<Timestamp>>,
+}
+
 impl Rule {
     /// One check for each requirement; also records what was verified and what was not.
     pub(super) fn judge(&self, evidence: &Evidence, now: Timestamp, verdict: &mut Verdict) {
@@ -27,9 +35,9 @@ impl Rule {
             for Candidate { bundle, .. } in candidates.filter(|one| requirement.asks_for(&one.predicate_type)) {
                 match self.satisfy(requirement, bundle, &evidence.subject, now) {
                     Ok(one) => met.push(one),
-                    Err(reason) => {
-                        if predicate::takes_back(&reason) {
-                            withdrawn.push((stated_time(bundle), reason.clone(), *bundle.digest()));
+                    Err(Refusal { reason, taken_back }) => {
+                        if let Some(time) = taken_back {
+                            withdrawn.push((time, reason.clone(), *bundle.digest()));
                         }
                         verdict.rejections.push(Rejected { digest: *bundle.digest(), reason: reason.clone() });
                         if best.as_ref().is_none_or(|(known, _)| progress(&reason) > progress(known)) {
@@ -83,18 +91,22 @@ impl Rule {
         bundle: &Bundle,
         image: &Subject,
         now: Timestamp,
-    ) -> Result<Met, Reason> {
+    ) -> Result<Met, Refusal> {
         let about = self.subject_of(bundle, image);
         let mut best: Option<Reason> = None;
         let mut met: Option<Met> = None;
+        let mut taken_back = None;
         for (entry, signer) in self.signers.iter().enumerate().filter(|(_, one)| one.may_satisfy(requirement)) {
             let judged = sigstore::verify_bundle(bundle, &about, &signer.who.trust(), self.formats, now)
                 .map_err(|rejection| Reason::of(&rejection))
                 .and_then(|attestation| {
                     signer.who.check(attestation.signer())?;
                     self.root_age.check(&signer.who, now)?;
-                    self.check(requirement, &attestation, image, now)?;
-                    Ok(attestation)
+                    let checked = self.check(requirement, &attestation, image, now);
+                    if checked.as_ref().is_err_and(predicate::takes_back) {
+                        taken_back = Some(predicate::stated_time(attestation.statement()));
+                    }
+                    checked.map(|()| attestation)
                 });
             match (judged, &mut met) {
                 (Ok(_), Some(met)) => met.entries.push(entry),
@@ -110,11 +122,12 @@ impl Rule {
             }
         }
         met.ok_or_else(|| {
-            best.unwrap_or_else(|| Reason {
+            let reason = best.unwrap_or_else(|| Reason {
                 class: Class::Identity,
                 code: "no-signer",
                 message: "the rule names no signer".to_owned(),
-            })
+            });
+            Refusal { reason, taken_back }
         })
     }
 
@@ -243,11 +256,6 @@ impl Rule {
 /// Whether a newer statement of the kind replaces an older one.
 fn is_dated(requirement: &Requirement) -> bool {
     matches!(requirement, Requirement::Provenance | Requirement::Vuln | Requirement::Vsa)
-}
-
-/// When a summary says that it was made: it has been verified, and is asked for no more than that here.
-fn stated_time(bundle: &Bundle) -> Option<Timestamp> {
-    predicate::stated_time(&*bundle.unverified_statement().ok()?)
 }
 
 /// Freshness: at every trusted time, since a rogue authority may have put one of them forward.

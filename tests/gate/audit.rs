@@ -28,7 +28,7 @@ fn every_image_gets_its_verdict_and_the_exit_code_is_the_worst() {
         let expected = |image: &str| match image {
             _ if image == good => ("admitted", 0),
             _ if image == denied => ("DENIED", 1),
-            _ if image == wrong => ("undecided", 2),
+            _ if image == wrong => ("misused", 2),
             _ => ("undecided", 3),
         };
         let text: String = lines.iter().map(|line| format!("  {line}\n\n# not this one\n")).collect();

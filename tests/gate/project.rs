@@ -70,7 +70,7 @@ fn k02_a_projects_policy_cannot_loosen_any_field() {
         ("bundle", &|stage| stage.rule("") + "[rule.formats]\nbundle = [\"v0.1\"]\n", 1, "FORMAT"),
         ("builder-id", &|stage| stage.rule("") + "[rule.provenance]\nbuilder-id = [\"https://x\"]\n", 1, "PROVENANCE"),
         ("build-type", &|stage| stage.rule("") + "[rule.provenance]\nbuild-type = [\"https://x\"]\n", 1, "PROVENANCE"),
-        ("source", &|stage| stage.rule("") + "[rule.provenance]\nsource = \"git+https://x\"\n", 1, "PROVENANCE"),
+        ("source", &|stage| stage.rule("") + "[rule.provenance]\nsource = \"git+https://x/y\"\n", 1, "PROVENANCE"),
         ("sbom formats", &|stage| stage.rule("") + "[rule.sbom]\nformats = [\"cyclonedx\"]\n", 1, "SBOM"),
         ("sbom deny", &|stage| stage.rule("") + "[rule.sbom]\ndeny = [\"pkg:deb/debian/git\"]\n", 1, "SBOM"),
         ("min-packages", &|stage| stage.rule("") + "[rule.sbom]\nmin-packages = 9\n", 1, "SBOM"),

@@ -139,11 +139,12 @@ mod tests {
             ("git+https://github.com/acme/x.git@refs/tags/v1", "https://github.com/acme/x", Some("refs/tags/v1")),
             ("https://github.com/acme/x@main@1", "https://github.com/acme/x", Some("main@1")),
             ("https://github.com/acme/x", "https://github.com/acme/x", None),
-            ("https://x@v1", "https://x", Some("v1")),
-            ("s://x@v1", "s://x", Some("v1")),
+            // What stands before the path is a user.
+            ("https://x@v1", "https://x@v1", None),
+            ("ssh://git@host/x@v1", "ssh://git@host/x", Some("v1")),
             // What stands before the address is no ref.
             ("a@b://x/y@v1", "a@b://x/y", Some("v1")),
-            ("acme/x@v1", "acme/x", Some("v1")),
+            ("acme/x@v1", "acme/x@v1", None),
         ] {
             assert_eq!(split_ref(uri), (repository, git_ref), "{uri}");
         }
