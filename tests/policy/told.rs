@@ -164,7 +164,7 @@ fn a_summary_speaks_of_levels_where_provenance_passed() {
     };
     let unevaluated = ["SLSA_BUILD_LEVEL_UNEVALUATED"];
     assert_eq!(levels("\"signature\"", &[sign.clone(), built.clone()]), unevaluated);
-    let proven = levels("\"provenance\"", &[built.clone()]);
+    let proven = levels("\"provenance\"", std::slice::from_ref(&built));
     assert!(proven.len() == 1 && proven != unevaluated, "{proven:?}");
     assert_eq!(levels("\"signature\", \"provenance\"", &[sign.clone(), built]), proven);
     assert!(levels("\"provenance\"", &[sign]).is_empty());
