@@ -37,7 +37,9 @@ mkdir -p "$folder/home" "$folder/run"
 mkdir -p -m 700 "$folder/runtime"
 as=
 if [ "${ACCOUNT-}" = ordinary ]; then
-    chown -R "$uid:$uid" "$PLACE/out"
+    # The home that the user has by name: newer engines look for it, whatever HOME says.
+    mkdir -p "$PLACE/home"
+    chown -R "$uid:$uid" "$PLACE/out" "$PLACE/home"
     as="setpriv --reuid=$uid --regid=$uid --clear-groups --"
 fi
 
