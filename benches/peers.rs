@@ -62,7 +62,7 @@ fn offline() {
     let who = ["--identity", IDENTITY, "--issuer", ISSUER, "--trusted-root", "root.json"];
     let work = stage.desk.path("work");
     let bulla = || bulla(&stage, &[&["verify", &layout], &who[..]].concat());
-    let own = median(bulla).unwrap_or_else(|| panic!("bulla does not verify the benchmark's image"));
+    let own = median(RUNS, bulla).unwrap_or_else(|| panic!("bulla does not verify the benchmark's image"));
     println!("keyless, offline, three attestations of a layout: bulla {own:.1?}, {}", memory(bulla));
 
     let bundle = provenance(&stage.desk.path("work/image.oci"));
@@ -70,11 +70,11 @@ fn offline() {
     let hex = stage.image.digest().hex();
     let root = ["-expectedIssuer", ISSUER, "-expectedSAN", IDENTITY, "-trustedrootJSONpath", "root.json"];
     let go = [&["-artifact-digest", &hex], &root[..], &["bundle.json"]].concat();
-    compare("one of them: sigstore-go", own, peer("sigstore-go-verification", &go, &work));
+    compare("one of them: sigstore-go", own, peer("sigstore-go-verification", &go, &work, RUNS));
     let who = ["--certificate-identity", IDENTITY, "--certificate-oidc-issuer", ISSUER, "--trusted-root", "root.json"];
     let what = ["verify-blob-attestation", "--bundle", "bundle.json", "--type", "slsaprovenance1", "--digest", &hex];
     let cosign = [&what[..], &["--digestAlg", "sha256"], &who].concat();
-    compare("one of them: cosign verify-blob-attestation", own, peer("cosign", &cosign, &work));
+    compare("one of them: cosign verify-blob-attestation", own, peer("cosign", &cosign, &work, RUNS));
 }
 
 /// By tag from a registry on this machine, one of the three attestations an SBOM of 30 MB.
@@ -106,10 +106,10 @@ fn registries() {
     publish(&stage, &layout, &host);
     let work = stage.desk.path("work");
     let mut fresh = 0..;
-    let own = median(|| verify(&host, &format!("cache{}", fresh.next().unwrap_or_default()))).unwrap();
+    let own = median(FEW, || verify(&host, &format!("cache{}", fresh.next().unwrap_or_default()))).unwrap();
     println!("by tag, an SBOM of 30 MB among three attestations: bulla, the first time {own:.1?}");
     assert!(verify(&host, "kept").status().unwrap().success());
-    let again = median(|| verify(&host, "kept")).unwrap();
+    let again = median(FEW, || verify(&host, "kept")).unwrap();
     println!("the same, again: bulla {again:.1?}");
     let image = format!("{host}/acme/base:1");
     let by = ["--key", "bulla.pub", "--insecure-ignore-tlog=true", "--allow-http-registry", &image];
@@ -119,7 +119,7 @@ fn registries() {
         &["verify-attestation", "--type", "cyclonedx"],
     ];
     let times: Option<Vec<Duration>> =
-        three.iter().map(|one| peer("cosign", &[one, &by[..]].concat(), &work)).collect();
+        three.iter().map(|one| peer("cosign", &[one, &by[..]].concat(), &work, FEW)).collect();
     compare("the three runs of cosign that say the same", own, times.map(|times| times.iter().sum()));
 }
 
@@ -190,11 +190,11 @@ fn clean(program: &Path, work: &Path) -> Command {
 }
 
 /// What somebody else's program takes; absent, and said, if it is not installed or does not succeed.
-fn peer(name: &str, args: &[&str], work: &Path) -> Option<Duration> {
+fn peer(name: &str, args: &[&str], work: &Path, runs: usize) -> Option<Duration> {
     let folders = ["BULLA_CLIENTS", "PATH"].map(|name| std::env::var_os(name).unwrap_or_default());
     let mut files = folders.iter().flat_map(|list| std::env::split_paths(list)).map(|folder| folder.join(name));
     let program: PathBuf = files.find(|file| file.is_file())?;
-    median(|| {
+    median(runs, || {
         let mut command = clean(&program, work);
         command.args(args);
         command
@@ -202,11 +202,13 @@ fn peer(name: &str, args: &[&str], work: &Path) -> Option<Duration> {
 }
 
 const RUNS: usize = 30;
+/// Of what takes seconds.
+const FEW: usize = 5;
 
 /// The median time of a command as a whole process; absent if it does not succeed.
-fn median(mut command: impl FnMut() -> Command) -> Option<Duration> {
+fn median(runs: usize, mut command: impl FnMut() -> Command) -> Option<Duration> {
     let mut times = Vec::new();
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         let mut command = command();
         let start = Instant::now();
         if !command.status().ok()?.success() {
@@ -215,7 +217,7 @@ fn median(mut command: impl FnMut() -> Command) -> Option<Duration> {
         times.push(start.elapsed());
     }
     times.sort();
-    times.get(RUNS / 2).copied()
+    times.get(runs / 2).copied()
 }
 
 /// The most memory that a command takes, where there is a python to say so.
