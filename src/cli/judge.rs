@@ -83,7 +83,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) policy: PolicyArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
-    /// A Sigstore bundle to judge beside what is attached to the image
+    /// A Sigstore bundle, or one a line, to judge beside what is attached to the image
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: Vec<PathBuf>,
     /// Write the verdict to this file as a SLSA verification summary

@@ -61,9 +61,18 @@ fn read_bundles(args: &VerifyArgs) -> Result<Vec<Supplied>, Failure> {
         let bytes = state::read_file(file, limits::BUNDLE.min(room))
             .map_err(|error| Failure::usage(format!("{error} (together at most {})", limits::EVIDENCE)))?;
         room -= bytes.len() as u64;
-        Ok(Supplied::read(&bytes))
+        Ok(one_or_lines(&bytes).into_iter().map(Supplied::read).collect::<Vec<_>>())
     };
-    args.bundle.iter().map(read).collect()
+    let read: Result<Vec<Vec<Supplied>>, Failure> = args.bundle.iter().map(read).collect();
+    Ok(read?.into_iter().flatten().collect())
+}
+
+/// The bundle that a file is, or those that it has one a line (JSON Lines).
+fn one_or_lines(bytes: &[u8]) -> Vec<&[u8]> {
+    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
+    let whole = |line: &&[u8]| line.starts_with(b"{") && line.ends_with(b"}");
+    if lines.len() > 1 && lines.iter().all(whole) { lines } else { vec![bytes] }
 }
 
 /// Writes the verdict as a verification summary where that was asked for. Without a verdict, or if it cannot be

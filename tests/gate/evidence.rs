@@ -201,6 +201,12 @@ fn bundles_brought_along_are_judged_like_attached_ones() {
     stage.attest(&stage.key, &stage.image.descriptor(), &[SIGN, SLSA]);
     let good = stage.desk.write("work/good.json", bundle(&stage.key, &stage.image.digest(), SPDX));
     stage.admits(&[&stage.tag(), "--bundle", &good]);
+    // One a line: each counts for itself.
+    let lines = |bundles: &[&[u8]]| stage.desk.write("work/bundles.jsonl", bundles.join(&b'\n'));
+    let other = bundle(&stage.key, &Digest::of(b"another image"), SPDX);
+    let this = std::fs::read(&good).unwrap();
+    stage.admits(&[&stage.tag(), "--bundle", &lines(&[&other, this.trim_ascii(), b""])]);
+    stage.refuses(&[&stage.tag(), "--bundle", &lines(&[&other, &other])], 1, "SUBJECT");
     let garbage = stage.desk.write("work/garbage.json", "{}");
     let verdict = stage.refuses(&[&stage.tag(), "--bundle", &garbage], 1, "NO_ATTESTATION");
     assert_eq!(verdict["rejections"][0]["class"], "FORMAT");
