@@ -61,16 +61,21 @@ fn read_bundles(args: &VerifyArgs) -> Result<Vec<Supplied>, Failure> {
         let bytes = state::read_file(file, limits::BUNDLE.min(room))
             .map_err(|error| Failure::usage(format!("{error} (together at most {})", limits::EVIDENCE)))?;
         room -= bytes.len() as u64;
-        Ok(one_or_lines(&bytes).into_iter().map(Supplied::read).collect::<Vec<_>>())
+        let bundles = one_or_lines(&bytes);
+        if bundles.len() > limits::REFERRERS {
+            let (file, most) = (file.display(), limits::REFERRERS);
+            return Err(Failure::usage(format!("{file} has more than {most} bundles; name one with fewer")));
+        }
+        Ok(bundles.into_iter().map(Supplied::read).collect::<Vec<_>>())
     };
     let read: Result<Vec<Vec<Supplied>>, Failure> = args.bundle.iter().map(read).collect();
     Ok(read?.into_iter().flatten().collect())
 }
 
-/// The bundle that a file is, or those that it has one a line (JSON Lines).
+/// The bundle that a file is, or those that it has one a line (JSON Lines): one more than are judged, at most.
 fn one_or_lines(bytes: &[u8]) -> Vec<&[u8]> {
     let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).take(limits::REFERRERS + 1).collect();
     let whole = |line: &&[u8]| line.starts_with(b"{") && line.ends_with(b"}");
     if lines.len() > 1 && lines.iter().all(whole) { lines } else { vec![bytes] }
 }

@@ -207,6 +207,7 @@ fn bundles_brought_along_are_judged_like_attached_ones() {
     let this = std::fs::read(&good).unwrap();
     stage.admits(&[&stage.tag(), "--bundle", &lines(&[&other, this.trim_ascii(), b""])]);
     stage.refuses(&[&stage.tag(), "--bundle", &lines(&[&other, &other])], 1, "SUBJECT");
+    stage.refuses(&[&stage.tag(), "--bundle", &lines(&[&b"{}"[..]; 1_001])], 2, "USAGE");
     let garbage = stage.desk.write("work/garbage.json", "{}");
     let verdict = stage.refuses(&[&stage.tag(), "--bundle", &garbage], 1, "NO_ATTESTATION");
     assert_eq!(verdict["rejections"][0]["class"], "FORMAT");
